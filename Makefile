@@ -1,0 +1,36 @@
+# What one does with this repository; each line of it also works by hand. It needs Rust, and Debian or Ubuntu for what
+# `scripts/services` installs.
+
+SERVICES_DIR ?= $(or $(TMPDIR),/tmp)/ledgerline-services-$(shell id -u)
+
+.PHONY: help demo test test-real services services-stop lint install
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Ingest generated events into an embedded broker and database, and account for every offset
+	cargo run --release -- demo
+
+test: ## Run all tests against real Kafka and PostgreSQL, which it installs, starts and throws away
+	scripts/services run -- cargo test --workspace
+
+test-real: ## Run the tests of real data, from the folder that LEDGERLINE_TEST_DATA names
+	@test -d "$(LEDGERLINE_TEST_DATA)" || { \
+	    echo "make test-real: LEDGERLINE_TEST_DATA='$(LEDGERLINE_TEST_DATA)' is not a folder; name the one that holds real data" >&2; \
+	    exit 1; }
+	LEDGERLINE_TEST_DATA="$$(realpath "$(LEDGERLINE_TEST_DATA)")" \
+	    scripts/services run -- cargo test --release --test real -- --nocapture
+
+services: ## Start Kafka and PostgreSQL for use by hand: eval "$(make -s services)"
+	@scripts/services start "$(SERVICES_DIR)"
+
+services-stop: ## Stop what `make services` started, and delete it
+	@scripts/services stop "$(SERVICES_DIR)"
+
+lint: ## Check format, clippy with the bans of clippy.toml, and documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+install: ## Bring what `make test` needs, without running it
+	scripts/services install

@@ -1,0 +1,14 @@
+drop view readable_articles;
+drop view readable_games;
+drop view readable_odds;
+drop table articles;
+drop table odds;
+drop table selections;
+drop table game_conflicts;
+drop table game_refs;
+drop table games;
+drop table dead_letters;
+drop table offset_ledger;
+drop table partition_offsets;
+drop table lineages;
+drop table schema_version;

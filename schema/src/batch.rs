@@ -1,0 +1,303 @@
+//! `Batch`: what one transaction writes. Filled by the worker's buffer, written by `Store::write`.
+//!
+//! What must stay true: a batch covers one half-open range [from, to) of one partition; every offset in it has exactly one
+//! disposition; the original bytes of every record are kept until the batch is committed.
+
+use crate::dead_letter::DeadLetter;
+use crate::events::{RawHeader, RawRecord, Reason, Rejection, Rows};
+use crate::time::UtcMicros;
+
+/// What became of the offsets of a range. Their sum is the length of the range.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dispositions {
+    /// Records whose rows are stored (or were already, equally).
+    pub applied: i64,
+    /// Records kept as dead letters.
+    pub dead: i64,
+    /// Records without a value; without effect.
+    pub tombstone: i64,
+    /// Records that a filter passed over.
+    pub skipped: i64,
+    /// Offsets without a record: transaction markers, aborted records, compaction.
+    pub hole: i64,
+}
+
+impl Dispositions {
+    /// All offsets accounted for.
+    #[must_use]
+    pub fn sum(&self) -> i64 {
+        self.applied + self.dead + self.tombstone + self.skipped + self.hole
+    }
+
+    /// Adds those of another range.
+    pub fn add(&mut self, other: &Self) {
+        self.applied += other.applied;
+        self.dead += other.dead;
+        self.tombstone += other.tombstone;
+        self.skipped += other.skipped;
+        self.hole += other.hole;
+    }
+}
+
+/// What became of the rows of the applied records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowCounts {
+    /// New rows.
+    pub inserted: i64,
+    /// Rows that a newer version replaced.
+    pub updated: i64,
+    /// Rows equal to what was stored already.
+    pub duplicate: i64,
+    /// Rows older than what was stored already.
+    pub stale: i64,
+}
+
+impl RowCounts {
+    /// Adds those of another batch.
+    pub fn add(&mut self, other: &Self) {
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.duplicate += other.duplicate;
+        self.stale += other.stale;
+    }
+}
+
+/// Where a record's original bytes lie within [`Records::bytes`].
+#[derive(Debug, Clone)]
+struct RecordIndex {
+    offset: i64,
+    timestamp: Option<UtcMicros>,
+    key: Option<std::ops::Range<usize>>,
+    value: std::ops::Range<usize>,
+    headers: std::ops::Range<usize>,
+    header_count: usize,
+}
+
+/// The records of a batch, byte for byte, in one allocation: a dead letter found at write time needs them.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    bytes: Vec<u8>,
+    index: Vec<RecordIndex>,
+}
+
+impl Records {
+    /// How many records are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether none is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Bytes held, for the buffer's bound.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Offset of the record with that number.
+    #[must_use]
+    pub fn offset(&self, record: u32) -> i64 {
+        self.index[record as usize].offset
+    }
+
+    /// Timestamp of the newest record that has one.
+    #[must_use]
+    pub fn newest_timestamp(&self) -> Option<UtcMicros> {
+        self.index.iter().filter_map(|record| record.timestamp).max()
+    }
+
+    /// Timestamp of the oldest record that has one.
+    #[must_use]
+    pub fn oldest_timestamp(&self) -> Option<UtcMicros> {
+        self.index.iter().filter_map(|record| record.timestamp).min()
+    }
+
+    fn push(&mut self, offset: i64, key: Option<&[u8]>, raw: &RawRecord<'_>) -> u32 {
+        let number = u32::try_from(self.index.len()).expect("a batch is bounded far below 2^32 records");
+        let key = key.map(|key| self.append(key));
+        let value = self.append(raw.value);
+        let start = self.bytes.len();
+        for header in raw.headers {
+            self.append_header(header);
+        }
+        let headers = start..self.bytes.len();
+        let header_count = raw.headers.len();
+        self.index.push(RecordIndex { offset, timestamp: raw.timestamp, key, value, headers, header_count });
+        number
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> std::ops::Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
+
+    /// Length-prefixed name, then length-prefixed value; `u64::MAX` stands for a null value.
+    fn append_header(&mut self, header: &RawHeader<'_>) {
+        self.bytes.extend_from_slice(&(header.name.len() as u64).to_le_bytes());
+        self.bytes.extend_from_slice(header.name);
+        let length = header.value.map_or(u64::MAX, |value| value.len() as u64);
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        self.bytes.extend_from_slice(header.value.unwrap_or_default());
+    }
+
+    fn headers(&self, record: &RecordIndex) -> Vec<RawHeader<'_>> {
+        let mut rest = &self.bytes[record.headers.clone()];
+        let mut headers = Vec::with_capacity(record.header_count);
+        for _ in 0..record.header_count {
+            let name = take_prefixed(&mut rest).unwrap_or_default();
+            let value = take_prefixed(&mut rest);
+            headers.push(RawHeader { name, value });
+        }
+        headers
+    }
+}
+
+fn take_prefixed<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (prefix, tail) = rest.split_first_chunk::<8>()?;
+    *rest = tail;
+    let length = usize::try_from(u64::from_le_bytes(*prefix)).ok()?;
+    let (bytes, tail) = rest.split_at_checked(length)?;
+    *rest = tail;
+    Some(bytes)
+}
+
+/// A record of the batch that cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadRecord {
+    /// Number of the record within the batch.
+    pub record: u32,
+    /// Why.
+    pub rejection: Rejection,
+}
+
+/// The records of [from, to) of one partition, decoded.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// First offset of the range.
+    pub from: i64,
+    /// One past the last offset of the range: the position after the batch.
+    pub to: i64,
+    /// Rows of the good records.
+    pub rows: Rows,
+    /// Records refused when decoded.
+    pub dead: Vec<DeadRecord>,
+    /// The original bytes of all records but tombstones.
+    pub records: Records,
+    /// Records without a value.
+    pub tombstones: i64,
+    /// Records that a filter passed over.
+    pub skipped: i64,
+}
+
+impl Batch {
+    /// An empty batch at `from`.
+    #[must_use]
+    pub fn new(rows: Rows, from: i64) -> Self {
+        Self {
+            from,
+            to: from,
+            rows,
+            dead: Vec::new(),
+            records: Records::default(),
+            tombstones: 0,
+            skipped: 0,
+        }
+    }
+
+    /// Keeps the record's bytes, decodes it into rows or into a dead record, and moves the end past it. Returns the flags
+    /// of an accepted record.
+    ///
+    /// # Panics
+    /// If `offset` lies before the end of the batch: order within a partition is a promise.
+    pub fn push(
+        &mut self,
+        offset: i64,
+        key: Option<&[u8]>,
+        raw: &RawRecord<'_>,
+    ) -> crate::events::Flags {
+        self.advance(offset + 1);
+        let number = self.records.push(offset, key, raw);
+        match self.rows.decode(number, raw) {
+            Ok(flags) => flags,
+            Err(rejection) => {
+                self.dead.push(DeadRecord { record: number, rejection });
+                crate::events::Flags::default()
+            }
+        }
+    }
+
+    /// Counts a record without a value.
+    ///
+    /// # Panics
+    /// If `offset` lies before the end of the batch.
+    pub fn push_tombstone(&mut self, offset: i64) {
+        self.advance(offset + 1);
+        self.tombstones += 1;
+    }
+
+    /// Moves the end over offsets that hold no record.
+    ///
+    /// # Panics
+    /// If `to` lies before the end of the batch.
+    pub fn advance(&mut self, to: i64) {
+        assert!(to >= self.to, "offset {to} comes after {}: order within a partition is broken", self.to);
+        self.to = to;
+    }
+
+    /// Whether there is nothing to write, not even a position.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.to == self.from
+    }
+
+    /// Offsets in the range.
+    #[must_use]
+    pub fn span(&self) -> i64 {
+        self.to - self.from
+    }
+
+    /// The dispositions of the range when `dead` of its records are dead letters.
+    #[must_use]
+    pub fn dispositions(&self, dead: usize) -> Dispositions {
+        let records = self.records.len() as i64;
+        let dead = dead as i64;
+        Dispositions {
+            applied: records - dead,
+            dead,
+            tombstone: self.tombstones,
+            skipped: self.skipped,
+            hole: self.span() - records - self.tombstones - self.skipped,
+        }
+    }
+
+    /// The dead letter of one record, byte for byte.
+    #[must_use]
+    pub fn dead_letter(&self, dead: &DeadRecord) -> DeadLetter {
+        let record = &self.records.index[dead.record as usize];
+        let bytes = &self.records.bytes;
+        let headers = self.records.headers(record);
+        let value = &bytes[record.value.clone()];
+        let raw = RawRecord { value, headers: &headers, timestamp: record.timestamp };
+        DeadLetter {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.clone().map(|key| bytes[key].to_vec()),
+            payload: value.to_vec(),
+            headers: crate::dead_letter::headers_to_json(&headers),
+            correlation_id: crate::events::envelope::correlation_id(&raw),
+            reason: dead.rejection.reason,
+            detail: dead.rejection.detail.clone(),
+        }
+    }
+
+    /// How many dead records there are of each reason, for the metrics.
+    pub fn dead_reasons(&self) -> impl Iterator<Item = Reason> {
+        self.dead.iter().map(|dead| dead.rejection.reason)
+    }
+}

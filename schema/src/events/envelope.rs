@@ -1,0 +1,290 @@
+//! CloudEvents 1.0 as Kafka carries it: structured mode (the value is the whole event as JSON) and binary mode (the
+//! attributes are `ce_*` headers, the value is `data`). Called by `EventKind::decode`; does no I/O and reads no clock.
+//!
+//! What must stay true: the type of `data` is known before parsing (one topic, one kind), so a good record is parsed
+//! once. Only a bad one is parsed again, to say what is wrong with it.
+
+use schemars::JsonSchema;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+
+use super::rejection::{Reason, Rejection, ensure};
+use super::text::Text;
+use crate::time::UtcMicros;
+
+/// Largest value of a record that a contract accepts, in bytes: 1 MiB, Kafka's own default bound.
+pub const RECORD_BYTES: usize = 1 << 20;
+/// How far a scraper's clock may run ahead of the Kafka record's timestamp: five minutes.
+const AHEAD_MICROS: i64 = 300 * UtcMicros::SECOND;
+/// 2000-01-01T00:00:00Z: no scraper saw anything before it.
+const OLDEST: UtcMicros = UtcMicros(946_684_800_000_000);
+
+/// A Kafka record as the contracts see it: borrowed bytes and the record's own timestamp.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRecord<'a> {
+    /// The record's value; null is a tombstone and is never decoded.
+    pub value: &'a [u8],
+    /// The record's headers in order; a value may be null.
+    pub headers: &'a [RawHeader<'a>],
+    /// The broker's or producer's timestamp; what "in the future" is judged against. Null where Kafka has none.
+    pub timestamp: Option<UtcMicros>,
+}
+
+/// One Kafka header: any bytes, in name and value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawHeader<'a> {
+    /// Its name; need not be UTF-8.
+    pub name: &'a [u8],
+    /// Its value; may be null.
+    pub value: Option<&'a [u8]>,
+}
+
+/// An event in structured mode. Every attribute is optional here, so that the answer to a missing one names it.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(bound(deserialize = "D: Deserialize<'de>"))]
+pub struct Envelope<'a, D> {
+    /// Always `1.0`.
+    #[serde(borrow)]
+    pub specversion: Option<Text<'a>>,
+    /// The kind and its version, `odds.v1`.
+    #[serde(borrow, rename = "type")]
+    pub event_type: Option<Text<'a>>,
+    /// Unique per publication; decides nothing.
+    #[serde(borrow)]
+    pub id: Option<Text<'a>>,
+    /// The scraper.
+    #[serde(borrow)]
+    pub source: Option<Text<'a>>,
+    /// When the scraper saw it.
+    #[serde(borrow)]
+    pub time: Option<Text<'a>>,
+    /// Extension: ties the records of one poll together; carried into logs and dead letters.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub correlationid: Option<Text<'a>>,
+    /// Extension: the version of the scraper.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub scraperversion: Option<Text<'a>>,
+    /// The payload.
+    pub data: Option<D>,
+}
+
+/// The checked attributes of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes<'a> {
+    /// The scraper.
+    pub source: Text<'a>,
+    /// When the scraper saw it, cut to microseconds.
+    pub observed_at: UtcMicros,
+}
+
+impl<'a, D> Envelope<'a, D> {
+    /// Checks the attributes that every kind shares, and takes the event apart.
+    ///
+    /// # Errors
+    /// `NotCloudEvent`, `WrongType`, `UnsupportedType` or `InvalidField`, naming the attribute.
+    pub fn open(
+        self,
+        expected_type: &str,
+        record_time: Option<UtcMicros>,
+    ) -> Result<(Attributes<'a>, D), Rejection> {
+        check_version(self.specversion.as_deref())?;
+        check_type(self.event_type.as_deref(), expected_type)?;
+        let id = self.id.ok_or_else(|| missing("id"))?;
+        ensure(!id.is_empty() && id.len() <= 256, "id", "must have 1 to 256 bytes")?;
+        let source = self.source.ok_or_else(|| missing("source"))?;
+        ensure(!source.is_empty() && source.len() <= 256, "source", "must have 1 to 256 bytes")?;
+        let time = self.time.ok_or_else(|| missing("time"))?;
+        let observed_at = observed_at(&time, record_time)?;
+        let data = self.data.ok_or_else(|| missing("data"))?;
+        Ok((Attributes { source, observed_at }, data))
+    }
+}
+
+fn missing(attribute: &str) -> Rejection {
+    Rejection::new(Reason::NotCloudEvent, format_args!("{attribute}: missing"))
+}
+
+fn check_version(specversion: Option<&str>) -> Result<(), Rejection> {
+    match specversion {
+        Some("1.0") => Ok(()),
+        Some(other) => Err(Rejection::new(
+            Reason::NotCloudEvent,
+            format_args!("specversion: {other:?} is not \"1.0\""),
+        )),
+        None => Err(missing("specversion")),
+    }
+}
+
+fn check_type(found: Option<&str>, expected: &str) -> Result<(), Rejection> {
+    let found = found.ok_or_else(|| missing("type"))?;
+    if found == expected {
+        return Ok(());
+    }
+    let reason = match super::EventKind::of_type(found) {
+        Some(_) => Reason::WrongType,
+        None => Reason::UnsupportedType,
+    };
+    Err(Rejection::new(reason, format_args!("type: {found:?} where this topic takes {expected:?}")))
+}
+
+fn observed_at(time: &str, record_time: Option<UtcMicros>) -> Result<UtcMicros, Rejection> {
+    let observed_at = parse_time("time", time)?;
+    ensure(observed_at >= OLDEST, "time", "before 2000-01-01")?;
+    if let Some(record_time) = record_time {
+        ensure(
+            observed_at <= record_time.plus(AHEAD_MICROS),
+            "time",
+            "more than 5 minutes ahead of the record's timestamp",
+        )?;
+    }
+    Ok(observed_at)
+}
+
+/// Parses a time field.
+///
+/// # Errors
+/// `InvalidField` that names `field`.
+pub fn parse_time(field: &str, text: &str) -> Result<UtcMicros, Rejection> {
+    UtcMicros::parse(text).map_err(|problem| Rejection::field(field, problem))
+}
+
+/// Parses one record into its attributes and its `data`, in whichever mode it came.
+///
+/// # Errors
+/// The rejection that becomes the dead letter.
+pub fn parse<'a, D>(
+    record: &RawRecord<'a>,
+    expected_type: &str,
+) -> Result<(Attributes<'a>, D), Rejection>
+where
+    D: Deserialize<'a>,
+{
+    if record.value.len() > RECORD_BYTES {
+        let detail = format_args!("{} bytes, at most {RECORD_BYTES}", record.value.len());
+        return Err(Rejection::new(Reason::TooLarge, detail));
+    }
+    let envelope = if record.headers.iter().any(|header| header.name == b"ce_specversion") {
+        from_headers(record)?
+    } else {
+        serde_json::from_slice::<Envelope<'a, D>>(record.value)
+            .map_err(|error| explain::<Envelope<'_, IgnoredAny>>(record.value, &error, expected_type))?
+    };
+    envelope.open(expected_type, record.timestamp)
+}
+
+/// Binary mode: attributes from the headers, `data` from the value.
+fn from_headers<'a, D: Deserialize<'a>>(record: &RawRecord<'a>) -> Result<Envelope<'a, D>, Rejection> {
+    let attribute = |name: &str| attribute(record.headers, name);
+    let data = serde_json::from_slice::<D>(record.value).map_err(|error| classify(&error))?;
+    Ok(Envelope {
+        specversion: attribute("specversion")?,
+        event_type: attribute("type")?,
+        id: attribute("id")?,
+        source: attribute("source")?,
+        time: attribute("time")?,
+        correlationid: attribute("correlationid")?,
+        scraperversion: attribute("scraperversion")?,
+        data: Some(data),
+    })
+}
+
+fn attribute<'a>(headers: &[RawHeader<'a>], name: &str) -> Result<Option<Text<'a>>, Rejection> {
+    let header = headers.iter().find(|header| header.name.strip_prefix(b"ce_") == Some(name.as_bytes()));
+    let Some(value) = header.and_then(|header| header.value) else { return Ok(None) };
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.contains('\0') => Ok(Some(Text(text.into()))),
+        Ok(_) | Err(_) => Err(Rejection::new(
+            Reason::NotCloudEvent,
+            format_args!("header ce_{name}: not UTF-8 without U+0000"),
+        )),
+    }
+}
+
+/// Says what is wrong with a structured event that did not parse: first whether it is of another type at all.
+fn explain<'a, E>(value: &'a [u8], error: &serde_json::Error, expected_type: &str) -> Rejection
+where
+    E: Deserialize<'a> + AttributesOnly,
+{
+    if let Ok(envelope) = serde_json::from_slice::<E>(value)
+        && let Err(rejection) = envelope.check(expected_type)
+    {
+        return rejection;
+    }
+    classify(error)
+}
+
+/// An envelope of which only the attributes matter.
+trait AttributesOnly {
+    /// Checks version and type.
+    fn check(&self, expected_type: &str) -> Result<(), Rejection>;
+}
+
+impl AttributesOnly for Envelope<'_, IgnoredAny> {
+    fn check(&self, expected_type: &str) -> Result<(), Rejection> {
+        check_version(self.specversion.as_deref())?;
+        check_type(self.event_type.as_deref(), expected_type)
+    }
+}
+
+fn classify(error: &serde_json::Error) -> Rejection {
+    let reason = match error.classify() {
+        serde_json::error::Category::Data => Reason::InvalidField,
+        serde_json::error::Category::Io
+        | serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof => Reason::MalformedJson,
+    };
+    Rejection::new(reason, error)
+}
+
+/// The correlation id of a record, for its dead letter: from the headers, else from whatever JSON there is.
+#[must_use]
+pub fn correlation_id(record: &RawRecord<'_>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct OnlyCorrelation {
+        correlationid: Option<String>,
+    }
+    let header = record
+        .headers
+        .iter()
+        .find(|header| header.name == b"ce_correlationid" || header.name == b"correlation_id");
+    let text = match header.and_then(|header| header.value) {
+        Some(value) => String::from_utf8(value.to_vec()).ok(),
+        None => from_json::<OnlyCorrelation>(record.value).and_then(|found| found.correlationid),
+    };
+    text.filter(|id| !id.is_empty() && id.len() <= 128 && !id.chars().any(char::is_control))
+}
+
+fn from_json<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
+    serde_json::from_slice(value).ok()
+}
+
+/// The envelope's JSON Schema around the schema of `data`.
+pub(super) fn json_schema<D: JsonSchema>(event_type: &str) -> serde_json::Value {
+    let mut schema = schemars::schema_for!(D).to_value();
+    let defs = schema.as_object_mut().and_then(|object| object.remove("$defs"));
+    let mut whole = serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": event_type,
+        "description": "A CloudEvents 1.0 event; Kafka carries it structured, or binary with ce_ headers.",
+        "type": "object",
+        "required": ["specversion", "type", "id", "source", "time", "data"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "type": {"const": event_type},
+            "id": {"type": "string", "minLength": 1, "maxLength": 256},
+            "source": {"type": "string", "minLength": 1, "maxLength": 256,
+                       "description": "The scraper."},
+            "time": {"type": "string", "format": "date-time",
+                     "description": "When the scraper saw it: observed_at. RFC 3339 with a zone."},
+            "datacontenttype": {"type": "string"},
+            "correlationid": {"type": "string", "maxLength": 128},
+            "scraperversion": {"type": "string"},
+            "traceparent": {"type": "string"},
+            "data": schema,
+        },
+    });
+    if let (Some(defs), Some(object)) = (defs, whole.as_object_mut()) {
+        object.insert("$defs".into(), defs);
+    }
+    whole
+}

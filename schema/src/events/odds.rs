@@ -1,0 +1,456 @@
+//! `odds.v1`: the quotes of one market of one game at one book, all outcomes together. The hot kind: each outcome becomes
+//! one `Quote`, and the thing that is quoted is interned within the batch as a `Selection`.
+//!
+//! What must stay true: a refused event leaves no quote behind, and two outcomes of one event never share a selection.
+
+use std::hash::Hash;
+
+use indexmap::{Equivalent, IndexSet};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::envelope::parse_time;
+use super::game_key::{GameKey, check_slug};
+use super::rejection::{Rejection, ensure};
+use super::slugs::slug_enum;
+use super::text::Text;
+use super::{Attributes, Contract, Flag, Flags};
+use crate::time::UtcMicros;
+
+/// Most outcomes of one event; three for an ordinary market, more where participants or alternate lines are listed.
+const OUTCOMES: usize = 500;
+/// Bound on a participant's name, in bytes: it is part of an index entry.
+const PARTICIPANT_BYTES: usize = 200;
+/// Largest American price in size; the largest real one seen is -1,000,000.
+const AMERICAN_LIMIT: i64 = 1_000_000;
+
+slug_enum! {
+    /// What is bet on.
+    Market {
+        Moneyline = "moneyline",
+        Spread = "spread",
+        Total = "total",
+        TeamTotal = "team_total",
+        DrawNoBet = "draw_no_bet",
+        DoubleChance = "double_chance",
+        Outright = "outright",
+        PlayerProp = "player_prop",
+        Other = "other",
+    }
+}
+
+slug_enum! {
+    /// The part of the game that counts.
+    Period {
+        FullGame = "full_game",
+        Regulation = "regulation",
+        FirstHalf = "first_half",
+        SecondHalf = "second_half",
+        Q1 = "q1",
+        Q2 = "q2",
+        Q3 = "q3",
+        Q4 = "q4",
+        P1 = "p1",
+        P2 = "p2",
+        P3 = "p3",
+        FirstFiveInnings = "first_5_innings",
+        Overtime = "overtime",
+        Other = "other",
+    }
+}
+
+slug_enum! {
+    /// Whether the book takes bets; prices of any other state than `open` are stored as "not offered".
+    MarketStatus {
+        Open = "open",
+        Suspended = "suspended",
+        Closed = "closed",
+        Removed = "removed",
+    }
+}
+
+slug_enum! {
+    /// The outcome that a price is for.
+    Side {
+        Home = "home",
+        Away = "away",
+        Draw = "draw",
+        Over = "over",
+        Under = "under",
+        Yes = "yes",
+        No = "no",
+        Participant = "participant",
+    }
+}
+
+/// `data` of `odds.v1`.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct OddsData<'a> {
+    /// The game, as the source names it.
+    #[serde(borrow)]
+    pub game: GameKey<'a>,
+    /// The book, a slug; a state variant is a slug of its own (`draftkings-nj`).
+    #[serde(borrow)]
+    pub sportsbook: Text<'a>,
+    /// What is bet on.
+    pub market: Market,
+    /// The part of the game that counts.
+    #[serde(default = "full_game")]
+    pub period: Period,
+    /// When the book says it changed; at most 5 minutes after the observation.
+    #[serde(borrow, default)]
+    pub book_updated_at: Option<Text<'a>>,
+    /// Whether the book takes bets.
+    #[serde(default = "open")]
+    pub market_status: MarketStatus,
+    /// The prices.
+    #[serde(borrow)]
+    pub outcomes: Vec<Outcome<'a>>,
+}
+
+fn full_game() -> Period {
+    Period::FullGame
+}
+
+fn open() -> MarketStatus {
+    MarketStatus::Open
+}
+
+/// One outcome of a market with its price.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Outcome<'a> {
+    /// The outcome.
+    pub side: Side,
+    /// Who, for `participant` and props; at most 200 bytes.
+    #[serde(borrow, default)]
+    pub participant: Option<Text<'a>>,
+    /// Set where a book offers several lines of one market at once; only then is `line` part of the identity.
+    #[serde(default)]
+    pub alternate: bool,
+    /// Points; a multiple of 0.25. Required for spread and total, absent for moneyline.
+    #[serde(default)]
+    pub line: Option<f64>,
+    /// American price: at most -100 or at least +100; null = not offered.
+    #[serde(default)]
+    pub price_american: Option<i64>,
+    /// Decimal price, above 1; null = not offered. Must agree with the American one if both are given.
+    #[serde(default)]
+    pub price_decimal: Option<f64>,
+}
+
+/// One thing that can be bet on, by its natural key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Selection {
+    /// The system of the game's id.
+    pub system: Box<str>,
+    /// The game's id in that system.
+    pub game: Box<str>,
+    /// The book's slug.
+    pub sportsbook: Box<str>,
+    /// What is bet on.
+    pub market: Market,
+    /// The part of the game.
+    pub period: Period,
+    /// Who; empty where the side says it all.
+    pub participant: Box<str>,
+    /// The outcome.
+    pub side: Side,
+    /// Whether the line is part of the identity.
+    pub alternate: bool,
+    /// Bits of the line as f32 where `alternate`, else 0.
+    pub line_bits: u32,
+}
+
+/// [`Selection`] borrowed from an event: looks up without allocating. Fields in the same order, so that hashes agree.
+#[derive(Hash)]
+struct SelectionKey<'a> {
+    system: &'a str,
+    game: &'a str,
+    sportsbook: &'a str,
+    market: Market,
+    period: Period,
+    participant: &'a str,
+    side: Side,
+    alternate: bool,
+    line_bits: u32,
+}
+
+impl Equivalent<Selection> for SelectionKey<'_> {
+    fn equivalent(&self, other: &Selection) -> bool {
+        self.game == &*other.game
+            && self.sportsbook == &*other.sportsbook
+            && (self.market, self.period, self.side) == (other.market, other.period, other.side)
+            && (self.alternate, self.line_bits) == (other.alternate, other.line_bits)
+            && self.participant == &*other.participant
+            && self.system == &*other.system
+    }
+}
+
+impl SelectionKey<'_> {
+    fn to_selection(&self) -> Selection {
+        Selection {
+            system: self.system.into(),
+            game: self.game.into(),
+            sportsbook: self.sportsbook.into(),
+            market: self.market,
+            period: self.period,
+            participant: self.participant.into(),
+            side: self.side,
+            alternate: self.alternate,
+            line_bits: self.line_bits,
+        }
+    }
+}
+
+/// One price of one selection at one time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quote {
+    /// Number of the selection within [`OddsRows::selections`].
+    pub selection: u32,
+    /// Number of the record within the batch.
+    pub record: u32,
+    /// When the scraper saw it.
+    pub observed_at: UtcMicros,
+    /// Decimal price, unrounded; null = not offered.
+    pub price: Option<f64>,
+    /// Points, if the market has them.
+    pub line: Option<f32>,
+}
+
+/// The quotes of one batch in the order of their records, and the distinct selections that they name.
+#[derive(Debug, Clone, Default)]
+pub struct OddsRows {
+    /// Distinct selections in order of first sight.
+    pub selections: IndexSet<Selection>,
+    /// Quotes in the order of their records.
+    pub quotes: Vec<Quote>,
+}
+
+impl Contract for OddsRows {
+    const TYPE: &'static str = "odds.v1";
+    const TOPIC: &'static str = "odds";
+    type Data<'a> = OddsData<'a>;
+
+    fn push(
+        &mut self,
+        record: u32,
+        attributes: Attributes<'_>,
+        data: OddsData<'_>,
+    ) -> Result<Flags, Rejection> {
+        check_event(&data)?;
+        let flags = check_book_time(&data, attributes.observed_at)?;
+        let first = self.quotes.len();
+        for (index, outcome) in data.outcomes.iter().enumerate() {
+            if let Err(rejection) = self.push_outcome(record, attributes.observed_at, &data, outcome, first) {
+                self.quotes.truncate(first);
+                return Err(at_outcome(index, rejection));
+            }
+        }
+        let mut flags = flags;
+        flag_market(&data, &self.quotes[first..], &mut flags);
+        Ok(flags)
+    }
+
+    fn len(&self) -> usize {
+        self.quotes.len()
+    }
+
+    fn samples() -> Vec<serde_json::Value> {
+        super::samples::odds()
+    }
+}
+
+impl OddsRows {
+    fn push_outcome(
+        &mut self,
+        record: u32,
+        observed_at: UtcMicros,
+        data: &OddsData<'_>,
+        outcome: &Outcome<'_>,
+        first: usize,
+    ) -> Result<(), Rejection> {
+        check_side(data.market, outcome)?;
+        let line = line(data.market, outcome.line)?;
+        let price = price(outcome)?.filter(|_| data.market_status == MarketStatus::Open);
+        let selection = self.intern(&SelectionKey {
+            system: &data.game.system,
+            game: &data.game.id,
+            sportsbook: &data.sportsbook,
+            market: data.market,
+            period: data.period,
+            participant: outcome.participant.as_deref().unwrap_or(""),
+            side: outcome.side,
+            alternate: outcome.alternate,
+            line_bits: identity_bits(outcome.alternate, line),
+        });
+        let twice = self.quotes[first..].iter().any(|quote| quote.selection == selection);
+        ensure(!twice, "side", "twice in one event; several lines at once need \"alternate\": true")?;
+        self.quotes.push(Quote { selection, record, observed_at, price, line });
+        Ok(())
+    }
+
+    fn intern(&mut self, key: &SelectionKey<'_>) -> u32 {
+        let index = match self.selections.get_index_of(key) {
+            Some(index) => index,
+            None => self.selections.insert_full(key.to_selection()).0,
+        };
+        u32::try_from(index).expect("a batch is bounded far below 2^32 selections")
+    }
+}
+
+/// The part of a line that belongs to the selection's identity. -0 and 0 are one line.
+fn identity_bits(alternate: bool, line: Option<f32>) -> u32 {
+    match line {
+        Some(line) if alternate && line != 0.0 => line.to_bits(),
+        Some(_) | None => 0,
+    }
+}
+
+fn at_outcome(index: usize, rejection: Rejection) -> Rejection {
+    Rejection::new(rejection.reason, format_args!("outcomes[{index}].{}", rejection.detail))
+}
+
+fn check_event(data: &OddsData<'_>) -> Result<(), Rejection> {
+    data.game.check()?;
+    check_slug("sportsbook", &data.sportsbook)?;
+    let open_ended = matches!(data.market, Market::Outright | Market::PlayerProp | Market::Other);
+    let several_lines = data.outcomes.iter().any(|outcome| outcome.alternate);
+    let most = if open_ended || several_lines { OUTCOMES } else { 3 };
+    ensure(
+        (1..=most).contains(&data.outcomes.len()),
+        "outcomes",
+        "1 to 3 for this market; up to 500 for outrights, props and alternate lines",
+    )
+}
+
+fn check_book_time(data: &OddsData<'_>, observed_at: UtcMicros) -> Result<Flags, Rejection> {
+    let mut flags = Flags::default();
+    if let Some(text) = &data.book_updated_at {
+        let book_time = parse_time("book_updated_at", text)?;
+        ensure(
+            book_time <= observed_at.plus(300 * UtcMicros::SECOND),
+            "book_updated_at",
+            "more than 5 minutes after time",
+        )?;
+        flags.raise_if(book_time < observed_at.plus(-900 * UtcMicros::SECOND), Flag::OldQuote);
+    }
+    Ok(flags)
+}
+
+fn check_side(market: Market, outcome: &Outcome<'_>) -> Result<(), Rejection> {
+    let allowed: &[Side] = match market {
+        Market::Moneyline => &[Side::Home, Side::Away, Side::Draw],
+        Market::Spread | Market::DrawNoBet => &[Side::Home, Side::Away],
+        Market::Total => &[Side::Over, Side::Under],
+        Market::TeamTotal
+        | Market::DoubleChance
+        | Market::Outright
+        | Market::PlayerProp
+        | Market::Other => Side::ALL,
+    };
+    ensure(allowed.contains(&outcome.side), "side", "not a side of this market")?;
+    let named = outcome.participant.as_deref().is_some_and(|name| !name.trim().is_empty());
+    let needs_name = outcome.side == Side::Participant || market == Market::PlayerProp;
+    ensure(named || !needs_name, "participant", "required here")?;
+    let length = outcome.participant.as_deref().map_or(0, str::len);
+    ensure(length <= PARTICIPANT_BYTES, "participant", "more than 200 bytes")
+}
+
+/// Checks a line and narrows it: any multiple of 0.25 up to 400 is exact as f32.
+fn line(market: Market, line: Option<f64>) -> Result<Option<f32>, Rejection> {
+    let Some(line) = line else {
+        let required = matches!(market, Market::Spread | Market::Total | Market::TeamTotal);
+        ensure(!required, "line", "required for this market")?;
+        return Ok(None);
+    };
+    ensure(market != Market::Moneyline, "line", "must be absent for moneyline")?;
+    ensure((line * 4.0).fract() == 0.0, "line", "not a multiple of 0.25")?;
+    let in_range = match market {
+        Market::Spread => line.abs() <= 100.0,
+        Market::Total | Market::TeamTotal => line > 0.0 && line <= 400.0,
+        Market::Moneyline
+        | Market::DrawNoBet
+        | Market::DoubleChance
+        | Market::Outright
+        | Market::PlayerProp
+        | Market::Other => line.abs() <= 100_000.0,
+    };
+    ensure(in_range, "line", "out of range for this market")?;
+    #[allow(clippy::cast_possible_truncation, reason = "multiples of 0.25 below 2^22 are exact as f32")]
+    let narrow = line as f32;
+    Ok(Some(narrow + 0.0)) // -0 + 0 = 0: a pick'em has one line
+}
+
+/// The decimal price; the American one decides where both are given, because it is what a book shows.
+fn price(outcome: &Outcome<'_>) -> Result<Option<f64>, Rejection> {
+    if let Some(decimal) = outcome.price_decimal {
+        ensure(decimal > 1.0 && decimal <= 1e7, "price_decimal", "must be above 1 and at most 10,000,000")?;
+    }
+    let Some(american) = outcome.price_american else { return Ok(outcome.price_decimal) };
+    let size = american.checked_abs().unwrap_or(i64::MAX);
+    ensure(
+        (100..=AMERICAN_LIMIT).contains(&size),
+        "price_american",
+        "must be at most -100 or at least +100, and at most 1,000,000 in size",
+    )?;
+    let price = decimal_from_american(american);
+    if let Some(decimal) = outcome.price_decimal {
+        let agree = (decimal - price).abs() <= 0.0051 * price;
+        ensure(agree, "price_decimal", "does not agree with price_american")?;
+    }
+    Ok(Some(price))
+}
+
+/// Decimal price of an American one: 1 + a/100 or 1 + 100/|a|, unrounded. Even money is 2 however it is written.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "at most 1,000,000 in size")]
+pub fn decimal_from_american(american: i64) -> f64 {
+    if american > 0 { 1.0 + american as f64 / 100.0 } else { 1.0 + 100.0 / -(american as f64) }
+}
+
+/// American price of a decimal one, rounded: gives back what [`decimal_from_american`] was given (even money as +100).
+#[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "prices above 1 give at most 10^9")]
+pub fn american_from_decimal(decimal: f64) -> i64 {
+    let american = if decimal >= 2.0 { (decimal - 1.0) * 100.0 } else { -100.0 / (decimal - 1.0) };
+    american.round() as i64
+}
+
+fn flag_market(data: &OddsData<'_>, quotes: &[Quote], flags: &mut Flags) {
+    if let [first, second] = quotes {
+        let (a, b) = (first.line.unwrap_or(0.0), second.line.unwrap_or(0.0));
+        flags.raise_if(data.market == Market::Spread && a != -b, Flag::SpreadNotOpposite);
+        flags.raise_if(data.market == Market::Total && a != b, Flag::TotalsDiffer);
+    }
+    let whole_market = matches!(data.market, Market::Moneyline | Market::Spread | Market::Total);
+    if whole_market && quotes.len() > 1 && quotes.iter().all(|quote| quote.price.is_some()) {
+        let sum: f64 = quotes.iter().filter_map(|quote| quote.price).map(|price| 1.0 / price).sum();
+        flags.raise_if(!(0.95..=1.30).contains(&sum), Flag::ImpliedSum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn american_prices_survive_the_decimal_form() {
+        for american in (-1_000_000..=1_000_000).step_by(7).chain([100, -110, 101, -101, 100_000]) {
+            if (-100..100).contains(&american) {
+                continue;
+            }
+            assert_eq!(american_from_decimal(decimal_from_american(american)), american);
+        }
+        assert_eq!(decimal_from_american(-100), 2.0);
+    }
+
+    #[test]
+    fn lines_are_quarters() {
+        assert_eq!(line(Market::Spread, Some(-1.5)), Ok(Some(-1.5)));
+        assert!(line(Market::Spread, Some(-0.175)).is_err());
+        assert!(line(Market::Spread, None).is_err());
+        assert!(line(Market::Moneyline, Some(1.0)).is_err());
+        assert!(line(Market::Total, Some(-3.0)).is_err());
+        assert_eq!(line(Market::Spread, Some(-0.0)).unwrap().unwrap().to_bits(), 0);
+    }
+}

@@ -1,0 +1,13 @@
+//! What Ledgerline knows about events and databases: the event contracts (`events`), the batch that a transaction
+//! writes (`batch`), the tables (`schema`) and the one door to either database (`store`).
+//!
+//! Read `events::odds` first, then `batch`, then `store::write`. Only `store` opens connections; `events` does no I/O and
+//! reads no clock. The worker crate reads Kafka, runs the protocol and has the commands.
+
+pub mod batch;
+pub mod dead_letter;
+pub mod events;
+pub mod schema;
+pub mod sql_types;
+pub mod store;
+pub mod time;

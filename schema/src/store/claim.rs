@@ -1,0 +1,321 @@
+//! Positions and claims: who may write a partition, and from where. The truth about positions is here, never in Kafka.
+//!
+//! What must stay true: `next_offset` moves only in the transaction that writes the rows (`write.rs`), or when a group starts
+//! (`start`). A claim bumps the epoch and so fences every earlier owner.
+
+use std::sync::Arc;
+
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection, RunQueryDsl};
+
+use super::error::StoreError;
+use super::{Conn, Store, with_conn};
+use crate::schema::{lineages, partition_offsets};
+use crate::time::UtcMicros;
+
+/// A log that offsets count in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lineage {
+    /// The Kafka cluster.
+    pub cluster_id: String,
+    /// The incarnation of the topic; empty where the broker does not tell.
+    pub topic_id: String,
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+}
+
+/// What the log holds now: offsets in [low, high).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRange {
+    /// Oldest offset that is kept.
+    pub low: i64,
+    /// One past the newest offset.
+    pub high: i64,
+}
+
+/// Somebody asks to own a partition.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// The log as the broker describes it now.
+    pub lineage: Lineage,
+    /// What the log holds now.
+    pub log: LogRange,
+    /// Who asks, for people.
+    pub owner: String,
+}
+
+/// The right to write one partition, until somebody else claims it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The interned lineage.
+    pub lineage_id: i32,
+    /// The claim's number; the highest one may write.
+    pub epoch: i64,
+    /// Where to go on.
+    pub next_offset: i64,
+}
+
+/// What the position row says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable)]
+pub struct Position {
+    /// The next offset to apply.
+    pub next_offset: i64,
+    /// The epoch that may write.
+    pub epoch: i64,
+}
+
+/// A state of one partition in which going on would lose or mix records. An operator decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Halt {
+    /// Kafka deleted records that were never read.
+    RetentionPassed {
+        /// Where we would go on.
+        next: i64,
+        /// Oldest offset that is kept.
+        low: i64,
+    },
+    /// Our position lies beyond the end: the log was truncated, or is another one.
+    AheadOfLog {
+        /// Where we would go on.
+        next: i64,
+        /// End of the log.
+        high: i64,
+    },
+    /// The topic was deleted and made again.
+    TopicRecreated,
+    /// The brokers belong to another cluster.
+    OtherCluster,
+}
+
+impl Halt {
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RetentionPassed { .. } => "retention_passed",
+            Self::AheadOfLog { .. } => "ahead_of_log",
+            Self::TopicRecreated => "topic_recreated",
+            Self::OtherCluster => "other_cluster",
+        }
+    }
+
+    /// Every name, so that a gauge exists for each.
+    pub const NAMES: [&'static str; 4] = ["retention_passed", "ahead_of_log", "topic_recreated", "other_cluster"];
+}
+
+impl std::fmt::Display for Halt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::RetentionPassed { next, low } => {
+                write!(f, "offsets {next} to {low} were deleted by retention before they were read")
+            }
+            Self::AheadOfLog { next, high } => {
+                write!(f, "position {next} lies beyond the end of the log, {high}")
+            }
+            Self::TopicRecreated => f.write_str("the topic was deleted and made again"),
+            Self::OtherCluster => f.write_str("the brokers belong to another cluster than the stored position"),
+        }
+    }
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimAnswer {
+    /// Go on from `next_offset`.
+    Claimed(Claim),
+    /// The partition has no position yet; `known_topic` tells whether the group has one on another partition.
+    NoPosition {
+        /// The group has read this topic before, so this partition is a new one and starts at its beginning.
+        known_topic: bool,
+    },
+    /// An operator has to decide.
+    Halted(Halt),
+}
+
+impl Store {
+    /// Claims one partition: checks the lineage and the range of the log, bumps the epoch, answers the position.
+    ///
+    /// # Errors
+    /// The database did not answer; nothing is known.
+    pub async fn claim(&self, request: &ClaimRequest, now: UtcMicros) -> Result<ClaimAnswer, StoreError> {
+        let mut session = self.checkout().await?;
+        Ok(match session.conn() {
+            Conn::Postgres(c) => {
+                c.transaction(async |c| claim_in_tx(&mut Conn::Postgres(c), request, now).await).await
+            }
+            Conn::Sqlite(c) => {
+                c.immediate_transaction(async |c| claim_in_tx(&mut Conn::Sqlite(c), request, now).await).await
+            }
+        }?)
+    }
+
+    /// Gives partitions their first position. One that has a position keeps it.
+    ///
+    /// # Errors
+    /// The database did not answer; nothing is known.
+    pub async fn start(&self, group: &str, starts: &[(Lineage, i64)], now: UtcMicros) -> Result<(), StoreError> {
+        let mut session = self.checkout().await?;
+        match session.conn() {
+            Conn::Postgres(c) => {
+                c.transaction(async |c| start_in_tx(&mut Conn::Postgres(c), group, starts, now).await).await
+            }
+            Conn::Sqlite(c) => {
+                c.immediate_transaction(async |c| start_in_tx(&mut Conn::Sqlite(c), group, starts, now).await).await
+            }
+        }?;
+        Ok(())
+    }
+
+    /// What the position row says, after any transaction that still holds it has ended. Resolves a lost COMMIT answer.
+    ///
+    /// # Errors
+    /// The database did not answer; nothing is known.
+    pub async fn position(&self, claim: &Claim) -> Result<Option<Position>, StoreError> {
+        let mut session = self.checkout().await?;
+        Ok(match session.conn() {
+            Conn::Postgres(c) => {
+                c.transaction(async |c| lock_position(&mut Conn::Postgres(c), claim).await).await
+            }
+            Conn::Sqlite(c) => {
+                c.immediate_transaction(async |c| lock_position(&mut Conn::Sqlite(c), claim).await).await
+            }
+        }?)
+    }
+}
+
+/// Locks the position row and reads it. SQLite's immediate transaction is the lock.
+pub(super) async fn lock_position(conn: &mut Conn<'_>, claim: &Claim) -> QueryResult<Option<Position>> {
+    let row = partition_offsets::table
+        .find((&*claim.group, &*claim.topic, claim.partition))
+        .select((partition_offsets::next_offset, partition_offsets::epoch));
+    // Loaded whole, never `first`: a statement that stops after one row can hide the error of a later one.
+    let rows: Vec<Position> = match conn {
+        Conn::Postgres(c) => row.for_update().load(c).await?,
+        Conn::Sqlite(c) => row.load(c).await?,
+    };
+    Ok(rows.into_iter().next())
+}
+
+async fn claim_in_tx(
+    conn: &mut Conn<'_>,
+    request: &ClaimRequest,
+    now: UtcMicros,
+) -> QueryResult<ClaimAnswer> {
+    let lineage = &request.lineage;
+    let mut claim = Claim {
+        group: request.group.clone(),
+        topic: lineage.topic.as_str().into(),
+        partition: lineage.partition,
+        lineage_id: 0,
+        epoch: 0,
+        next_offset: 0,
+    };
+    let Some(position) = lock_position(conn, &claim).await? else {
+        let known_topic = group_knows_topic(conn, &request.group, &lineage.topic).await?;
+        return Ok(ClaimAnswer::NoPosition { known_topic });
+    };
+    let (lineage_id, stored) = stored_lineage(conn, &claim).await?;
+    if let Some(halt) = find_halt(&stored, request, position.next_offset) {
+        return Ok(ClaimAnswer::Halted(halt));
+    }
+    claim.lineage_id = lineage_id;
+    claim.epoch = position.epoch + 1;
+    claim.next_offset = position.next_offset;
+    let row = partition_offsets::table.find((&*claim.group, &*claim.topic, claim.partition));
+    let changes = (
+        partition_offsets::epoch.eq(claim.epoch),
+        partition_offsets::owner.eq(&request.owner),
+        partition_offsets::updated_at.eq(now),
+    );
+    with_conn!(conn, c => diesel::update(row).set(changes).execute(c).await)?;
+    Ok(ClaimAnswer::Claimed(claim))
+}
+
+/// The named states in which going on would lose or mix records.
+fn find_halt(stored: &Lineage, request: &ClaimRequest, next: i64) -> Option<Halt> {
+    let now = &request.lineage;
+    let LogRange { low, high } = request.log;
+    if stored.cluster_id != now.cluster_id {
+        return Some(Halt::OtherCluster);
+    }
+    if stored.topic_id != now.topic_id {
+        return Some(Halt::TopicRecreated);
+    }
+    if next < low {
+        return Some(Halt::RetentionPassed { next, low });
+    }
+    (next > high).then_some(Halt::AheadOfLog { next, high })
+}
+
+async fn group_knows_topic(conn: &mut Conn<'_>, group: &str, topic: &str) -> QueryResult<bool> {
+    let rows = partition_offsets::table
+        .filter(partition_offsets::consumer_group.eq(group))
+        .filter(partition_offsets::topic.eq(topic))
+        .select(partition_offsets::partition)
+        .limit(1);
+    let found: Vec<i32> = with_conn!(conn, c => rows.load(c).await)?;
+    Ok(!found.is_empty())
+}
+
+async fn stored_lineage(conn: &mut Conn<'_>, claim: &Claim) -> QueryResult<(i32, Lineage)> {
+    let query = partition_offsets::table
+        .inner_join(lineages::table.on(lineages::id.eq(partition_offsets::lineage_id)))
+        .filter(partition_offsets::consumer_group.eq(&*claim.group))
+        .filter(partition_offsets::topic.eq(&*claim.topic))
+        .filter(partition_offsets::partition.eq(claim.partition))
+        .select((lineages::id, lineages::cluster_id, lineages::topic_id));
+    let rows: Vec<(i32, String, String)> = with_conn!(conn, c => query.load(c).await)?;
+    let (id, cluster_id, topic_id) = rows.into_iter().next().ok_or(diesel::result::Error::NotFound)?;
+    let lineage = Lineage { cluster_id, topic_id, topic: claim.topic.to_string(), partition: claim.partition };
+    Ok((id, lineage))
+}
+
+async fn start_in_tx(
+    conn: &mut Conn<'_>,
+    group: &str,
+    starts: &[(Lineage, i64)],
+    now: UtcMicros,
+) -> QueryResult<()> {
+    for (lineage, next_offset) in starts {
+        let row = (
+            partition_offsets::consumer_group.eq(group),
+            partition_offsets::topic.eq(&lineage.topic),
+            partition_offsets::partition.eq(lineage.partition),
+            partition_offsets::lineage_id.eq(intern_lineage(conn, lineage).await?),
+            partition_offsets::next_offset.eq(next_offset),
+            partition_offsets::updated_at.eq(now),
+        );
+        let insert = diesel::insert_into(partition_offsets::table).values(row).on_conflict_do_nothing();
+        with_conn!(conn, c => insert.execute(c).await)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn intern_lineage(conn: &mut Conn<'_>, lineage: &Lineage) -> QueryResult<i32> {
+    let row = (
+        lineages::cluster_id.eq(&lineage.cluster_id),
+        lineages::topic_id.eq(&lineage.topic_id),
+        lineages::topic.eq(&lineage.topic),
+        lineages::partition.eq(lineage.partition),
+    );
+    let insert = diesel::insert_into(lineages::table).values(row).on_conflict_do_nothing();
+    with_conn!(conn, c => insert.execute(c).await)?;
+    let query = lineages::table
+        .filter(lineages::cluster_id.eq(&lineage.cluster_id))
+        .filter(lineages::topic_id.eq(&lineage.topic_id))
+        .filter(lineages::topic.eq(&lineage.topic))
+        .filter(lineages::partition.eq(lineage.partition))
+        .select(lineages::id);
+    let ids: Vec<i32> = with_conn!(conn, c => query.load(c).await)?;
+    ids.into_iter().next().ok_or(diesel::result::Error::NotFound)
+}

@@ -1,0 +1,127 @@
+//! `[database]`: how to reach the store and how the server bounds what we do there. Read by the worker's configuration.
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// `[database]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseConfig {
+    /// `postgres://user:password@host:port/database`, or `sqlite:PATH`.
+    pub url: SecretString,
+    /// File that holds the URL, instead of `url`.
+    pub url_file: Option<PathBuf>,
+    /// `verify` (TLS with certificate and host name verified) or `disable`, which has to be asked for.
+    pub tls: Tls,
+    /// Certificate authorities as PEM; the bundled public ones where it is not set.
+    pub ca_file: Option<PathBuf>,
+    /// The connections.
+    pub pool: PoolConfig,
+    /// The server ends a statement after this.
+    pub statement_timeout_ms: u64,
+    /// The server gives up waiting for a lock after this.
+    pub lock_timeout_ms: u64,
+    /// The server ends a session that holds a transaction open and says nothing for this long: it frees the position row
+    /// of a worker that was stopped.
+    pub idle_in_transaction_timeout_ms: u64,
+}
+
+/// Whether the way to PostgreSQL is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// TLS, certificate and host name verified.
+    Verify,
+    /// No TLS. Only by an explicit switch.
+    Disable,
+}
+
+/// `[database.pool]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolConfig {
+    /// Most connections; should be the sum of all `writers` + 2.
+    pub size: u32,
+    /// How long a caller waits for a connection.
+    pub checkout_timeout_ms: u64,
+    /// A connection unused for this long is closed.
+    pub idle_timeout_ms: u64,
+    /// A connection is replaced after this, used or not.
+    pub max_lifetime_ms: u64,
+    /// Bound on DNS + TCP + TLS + login + settings of a new connection, together.
+    pub connect_timeout_ms: u64,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            size: 8,
+            checkout_timeout_ms: 5_000,
+            idle_timeout_ms: 600_000,
+            max_lifetime_ms: 1_800_000,
+            connect_timeout_ms: 5_000,
+        }
+    }
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: SecretString::from("sqlite:ledgerline.db"),
+            url_file: None,
+            tls: Tls::Verify,
+            ca_file: None,
+            pool: PoolConfig::default(),
+            statement_timeout_ms: 30_000,
+            lock_timeout_ms: 5_000,
+            idle_in_transaction_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl DatabaseConfig {
+    /// Settings for a URL, all else as by default.
+    #[must_use]
+    pub fn for_url(url: &str) -> Self {
+        Self { url: SecretString::from(url), ..Self::default() }
+    }
+
+    /// The URL, from its file if one is named.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn resolved_url(&self) -> Result<SecretString, String> {
+        let Some(file) = &self.url_file else { return Ok(self.url.clone()) };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("database.url_file: cannot read {}: {error}", file.display()))?;
+        Ok(SecretString::from(text.trim_end()))
+    }
+
+    /// Checks ranges and the form of the URL.
+    ///
+    /// # Errors
+    /// The key and what is wrong with it; never the URL itself.
+    pub fn check(&self) -> Result<(), String> {
+        let url = self.resolved_url()?;
+        let url = url.expose_secret();
+        let known = ["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.starts_with(scheme));
+        let ranges = [
+            (known, "database.url: must start with postgres:// or sqlite:"),
+            ((1..=500).contains(&self.pool.size), "database.pool.size: must be 1 to 500"),
+            (self.pool.checkout_timeout_ms >= 100, "database.pool.checkout_timeout_ms: must be at least 100"),
+            (self.pool.connect_timeout_ms >= 100, "database.pool.connect_timeout_ms: must be at least 100"),
+            (self.statement_timeout_ms >= 100, "database.statement_timeout_ms: must be at least 100"),
+            (self.lock_timeout_ms >= 100, "database.lock_timeout_ms: must be at least 100"),
+            (
+                self.idle_in_transaction_timeout_ms >= 1_000,
+                "database.idle_in_transaction_timeout_ms: must be at least 1,000",
+            ),
+        ];
+        match ranges.into_iter().find(|(holds, _)| !holds) {
+            Some((_, problem)) => Err(problem.to_owned()),
+            None => Ok(()),
+        }
+    }
+}

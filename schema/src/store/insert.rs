@@ -1,0 +1,221 @@
+//! Bulk statements: the fork between the databases. PostgreSQL takes arrays (`UNNEST`): one cacheable statement, a constant
+//! number of parameters, any batch size. SQLite has no network, so rows go one by one, in one hop to the blocking pool.
+
+use std::collections::HashMap;
+
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel::sql_types::{Array, BigInt, Double, Float, Integer, Nullable};
+use diesel_async::{AsyncConnection, RunQueryDsl};
+
+use super::odds::{Key, OddsRow, Value};
+use super::sqlite::{blocking, insert_odds, stored_odds as sqlite_stored};
+use super::write::Job;
+use super::{Conn, with_conn};
+use crate::batch::{DeadRecord, Records};
+use crate::schema::dead_letters as letters;
+use crate::sql_types::UtcTimestamp;
+use crate::time::UtcMicros;
+
+/// Quotes as columns, sorted by key.
+#[derive(Debug, Default)]
+pub(super) struct OddsColumns {
+    pub(super) selection_ids: Vec<i64>,
+    pub(super) observed_at: Vec<UtcMicros>,
+    pub(super) record_offsets: Vec<i64>,
+    pub(super) prices: Vec<Option<f64>>,
+    pub(super) lines: Vec<Option<f32>>,
+}
+
+impl OddsColumns {
+    pub(super) fn new(sorted: &[OddsRow], records: &Records) -> Self {
+        Self {
+            selection_ids: sorted.iter().map(|row| row.selection_id).collect(),
+            observed_at: sorted.iter().map(|row| row.observed_at).collect(),
+            record_offsets: sorted.iter().map(|row| records.offset(row.record)).collect(),
+            prices: sorted.iter().map(|row| row.value.price).collect(),
+            lines: sorted.iter().map(|row| row.value.line).collect(),
+        }
+    }
+}
+
+/// `insert into odds … select … from unnest(…)`. A type of its own for each text, because the statement cache goes by type.
+struct InsertOdds<'a, const SKIP_STORED: bool> {
+    lineage_id: i32,
+    columns: &'a OddsColumns,
+}
+
+impl<const SKIP_STORED: bool> QueryId for InsertOdds<'_, SKIP_STORED> {
+    type QueryId = InsertOdds<'static, SKIP_STORED>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<const SKIP_STORED: bool> QueryFragment<Pg> for InsertOdds<'_, SKIP_STORED> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "insert into odds (lineage_id, selection_id, observed_at, record_offset, price, line) \
+             select ",
+        );
+        out.push_bind_param::<Integer, _>(&self.lineage_id)?;
+        out.push_sql(", * from unnest(");
+        out.push_bind_param::<Array<BigInt>, _>(&self.columns.selection_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<UtcTimestamp>, _>(&self.columns.observed_at)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.columns.record_offsets)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Double>>, _>(&self.columns.prices)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Float>>, _>(&self.columns.lines)?;
+        out.push_sql(")");
+        if SKIP_STORED {
+            out.push_sql(" on conflict do nothing");
+        }
+        Ok(())
+    }
+}
+
+/// Inserts all quotes, or none where one of their keys is stored already. Answers whether it did.
+pub(super) async fn odds_if_all_new(
+    conn: &mut Conn<'_>,
+    lineage_id: i32,
+    columns: OddsColumns,
+) -> QueryResult<bool> {
+    if columns.selection_ids.is_empty() {
+        return Ok(true);
+    }
+    let inserted = match conn {
+        Conn::Postgres(c) => {
+            let insert = InsertOdds::<false> { lineage_id, columns: &columns };
+            c.transaction(async |savepoint| insert.execute(savepoint).await).await
+        }
+        Conn::Sqlite(c) => {
+            let insert = move |c: &mut SqliteConnection| insert_odds(c, lineage_id, &columns, false);
+            blocking(c, move |c| c.transaction(insert)).await
+        }
+    };
+    match inserted {
+        Ok(_) => Ok(true),
+        Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Inserts the quotes whose keys are not stored. Answers how many that were.
+pub(super) async fn odds_skipping_stored(
+    conn: &mut Conn<'_>,
+    lineage_id: i32,
+    columns: OddsColumns,
+) -> QueryResult<usize> {
+    if columns.selection_ids.is_empty() {
+        return Ok(0);
+    }
+    match conn {
+        Conn::Postgres(c) => InsertOdds::<true> { lineage_id, columns: &columns }.execute(c).await,
+        Conn::Sqlite(c) => blocking(c, move |c| insert_odds(c, lineage_id, &columns, true)).await,
+    }
+}
+
+/// `select … from odds join unnest(…)`: what is stored under these keys.
+pub(super) struct StoredOdds {
+    pub(super) selection_ids: Vec<i64>,
+    pub(super) observed_at: Vec<UtcMicros>,
+}
+
+impl QueryId for StoredOdds {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for StoredOdds {
+    type SqlType = (BigInt, UtcTimestamp, Nullable<Double>, Nullable<Float>);
+}
+
+impl QueryFragment<Pg> for StoredOdds {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("select o.selection_id, o.observed_at, o.price, o.line from unnest(");
+        out.push_bind_param::<Array<BigInt>, _>(&self.selection_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<UtcTimestamp>, _>(&self.observed_at)?;
+        out.push_sql(
+            ") as k (selection_id, observed_at) join odds o \
+             on o.selection_id = k.selection_id and o.observed_at = k.observed_at",
+        );
+        Ok(())
+    }
+}
+
+pub(super) type StoredRow = (i64, UtcMicros, Option<f64>, Option<f32>);
+
+/// What is stored under the keys of these quotes.
+pub(super) async fn stored_odds(conn: &mut Conn<'_>, rows: &[OddsRow]) -> QueryResult<HashMap<Key, Value>> {
+    let selection_ids = rows.iter().map(|row| row.selection_id).collect();
+    let observed_at = rows.iter().map(|row| row.observed_at).collect();
+    let keys = StoredOdds { selection_ids, observed_at };
+    let stored: Vec<StoredRow> = match conn {
+        Conn::Postgres(c) => keys.load(c).await?,
+        Conn::Sqlite(c) => blocking(c, move |c| sqlite_stored(c, &keys)).await?,
+    };
+    let pair = |(selection_id, observed_at, price, line)| ((selection_id, observed_at), Value { price, line });
+    Ok(stored.into_iter().map(pair).collect())
+}
+
+/// Most dead letters of one statement: 12 parameters each, PostgreSQL takes 65,535.
+const LETTERS_PER_STATEMENT: usize = 1_000;
+
+/// Stores the dead letters of a batch. One that another group stored before is the same record: it stays as it is.
+pub(super) async fn dead_letters(conn: &mut Conn<'_>, job: &Job<'_>, dead: &[DeadRecord]) -> QueryResult<()> {
+    for chunk in dead.chunks(LETTERS_PER_STATEMENT) {
+        let rows: Vec<_> = chunk.iter().map(|dead| dead_letter_row(job, dead)).collect();
+        match conn {
+            Conn::Postgres(c) => {
+                let insert = diesel::insert_into(letters::table).values(rows);
+                insert.on_conflict_do_nothing().execute(c).await?;
+            }
+            Conn::Sqlite(_) => {
+                for row in rows {
+                    let insert = diesel::insert_into(letters::table).values(row).on_conflict_do_nothing();
+                    with_conn!(conn, c => insert.execute(c).await)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = letters)]
+struct DeadLetterRow {
+    lineage_id: i32,
+    record_offset: i64,
+    topic: String,
+    partition: i32,
+    record_timestamp: Option<UtcMicros>,
+    key: Option<Vec<u8>>,
+    payload: Vec<u8>,
+    headers: crate::sql_types::Json,
+    reason: &'static str,
+    detail: String,
+    correlation_id: Option<String>,
+    created_at: UtcMicros,
+}
+
+fn dead_letter_row(job: &Job<'_>, dead: &DeadRecord) -> DeadLetterRow {
+    let letter = job.batch.dead_letter(dead);
+    DeadLetterRow {
+        lineage_id: job.claim.lineage_id,
+        record_offset: letter.offset,
+        topic: job.claim.topic.to_string(),
+        partition: job.claim.partition,
+        record_timestamp: letter.timestamp,
+        key: letter.key,
+        payload: letter.payload,
+        headers: letter.headers,
+        reason: letter.reason.name(),
+        detail: letter.detail,
+        correlation_id: letter.correlation_id,
+        created_at: job.now,
+    }
+}

@@ -1,0 +1,246 @@
+//! Interning: the integers that stand for selections and game refs. Done before the batch's transaction, on the same
+//! connection, each statement by itself: SELECT the unknown, INSERT the missing sorted, SELECT again.
+//!
+//! What must stay true: only committed ids are kept, the cache is bounded, and it dies with its connection.
+
+use std::collections::{BTreeSet, HashMap};
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::{Conn, with_conn};
+use crate::events::Rows;
+use crate::events::game::GameRow;
+use crate::events::odds::Selection;
+use crate::schema::{game_refs, selections};
+
+/// Most selections that one connection remembers, about 30 MB; beyond it the cache starts anew.
+const CACHE_SELECTIONS: usize = 200_000;
+/// Most parameters of one list: SQLite takes 32,766 a statement.
+const LIST: usize = 5_000;
+
+/// Ids of selections that this connection has seen committed.
+#[derive(Debug, Default)]
+pub(super) struct SelectionCache {
+    ids: HashMap<Selection, i64>,
+}
+
+impl SelectionCache {
+    pub(super) fn clear(&mut self) {
+        self.ids.clear();
+    }
+
+    fn extend(&mut self, found: HashMap<Selection, i64>) {
+        if self.ids.len() + found.len() > CACHE_SELECTIONS {
+            self.ids.clear();
+        }
+        self.ids.extend(found);
+    }
+}
+
+/// What a system calls a game: (system, id).
+pub(super) type RefKey = (String, String);
+
+/// The ids that the rows of a batch need.
+pub(super) enum Interned {
+    /// By number of the selection within the batch.
+    Selections(Vec<i64>),
+    /// Every ref that the batch names.
+    GameRefs(HashMap<RefKey, i64>),
+    /// The kind needs none.
+    Nothing,
+}
+
+/// Finds or makes the ids that the rows need.
+pub(super) async fn intern(
+    conn: &mut Conn<'_>,
+    cache: &mut SelectionCache,
+    rows: &Rows,
+) -> QueryResult<Interned> {
+    match rows {
+        Rows::Odds(rows) => {
+            let unknown: Vec<&Selection> =
+                rows.selections.iter().filter(|selection| !cache.ids.contains_key(*selection)).collect();
+            let found = intern_selections(conn, &unknown).await?;
+            let id = |selection: &Selection| {
+                let known = cache.ids.get(selection).or_else(|| found.get(selection));
+                known.copied().ok_or(diesel::result::Error::NotFound)
+            };
+            let ids = rows.selections.iter().map(id).collect::<QueryResult<Vec<i64>>>()?;
+            cache.extend(found);
+            Ok(Interned::Selections(ids))
+        }
+        Rows::Game(rows) => Ok(Interned::GameRefs(intern_refs(conn, named_refs(&rows.0)).await?)),
+        Rows::Article(_) => Ok(Interned::Nothing),
+    }
+}
+
+fn named_refs(rows: &[GameRow]) -> BTreeSet<RefKey> {
+    rows.iter().flat_map(|row| row.linked.iter().chain([&row.key])).cloned().collect()
+}
+
+async fn intern_selections(conn: &mut Conn<'_>, unknown: &[&Selection]) -> QueryResult<HashMap<Selection, i64>> {
+    if unknown.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let games = unknown.iter().map(|selection| (selection.system.to_string(), selection.game.to_string()));
+    let refs = intern_refs(conn, games.collect()).await?;
+    let found = find_selections(conn, unknown, &refs).await?;
+    let mut missing: Vec<&Selection> =
+        unknown.iter().copied().filter(|selection| !found.contains_key(*selection)).collect();
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    missing.sort_unstable(); // one order for all writers: no deadlock
+    insert_selections(conn, &missing, &refs).await?;
+    find_selections(conn, unknown, &refs).await
+}
+
+async fn intern_refs(conn: &mut Conn<'_>, wanted: BTreeSet<RefKey>) -> QueryResult<HashMap<RefKey, i64>> {
+    let found = find_refs(conn, &wanted).await?;
+    let missing: Vec<&RefKey> = wanted.iter().filter(|key| !found.contains_key(*key)).collect();
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    for (system, external_id) in missing {
+        let row = (game_refs::system.eq(system), game_refs::external_id.eq(external_id));
+        let insert = diesel::insert_into(game_refs::table).values(row).on_conflict_do_nothing();
+        with_conn!(conn, c => insert.execute(c).await)?;
+    }
+    find_refs(conn, &wanted).await
+}
+
+/// The ids of those refs that exist.
+pub(super) async fn find_refs(
+    conn: &mut Conn<'_>,
+    wanted: &BTreeSet<RefKey>,
+) -> QueryResult<HashMap<RefKey, i64>> {
+    let systems: BTreeSet<&str> = wanted.iter().map(|(system, _)| system.as_str()).collect();
+    let ids: Vec<&str> = wanted.iter().map(|(_, id)| id.as_str()).collect();
+    let mut found = HashMap::new();
+    for ids in ids.chunks(LIST) {
+        let query = game_refs::table
+            .filter(game_refs::system.eq_any(systems.iter().copied()))
+            .filter(game_refs::external_id.eq_any(ids.iter().copied()))
+            .select((game_refs::system, game_refs::external_id, game_refs::id));
+        let rows: Vec<(String, String, i64)> = with_conn!(conn, c => query.load(c).await)?;
+        found.extend(rows.into_iter().map(|(system, external_id, id)| ((system, external_id), id)));
+    }
+    found.retain(|key, _| wanted.contains(key));
+    Ok(found)
+}
+
+type SelectionRow = (i64, i64, String, String, String, String, String, bool, f32);
+
+/// The ids of those selections that exist.
+pub(super) async fn find_selections(
+    conn: &mut Conn<'_>,
+    wanted: &[&Selection],
+    refs: &HashMap<RefKey, i64>,
+) -> QueryResult<HashMap<Selection, i64>> {
+    let by_row: HashMap<SelectionRowKey<'_>, &Selection> = wanted
+        .iter()
+        .filter_map(|selection| Some((row_key(selection, *ref_of(selection, refs)?), *selection)))
+        .collect();
+    let ref_ids: BTreeSet<i64> = by_row.keys().map(|key| key.0).collect();
+    let books: BTreeSet<&str> = wanted.iter().map(|selection| &*selection.sportsbook).collect();
+    let ref_ids: Vec<i64> = ref_ids.into_iter().collect();
+    let mut found = HashMap::new();
+    for ref_ids in ref_ids.chunks(LIST) {
+        let query = selections::table
+            .filter(selections::game_ref_id.eq_any(ref_ids))
+            .filter(selections::sportsbook.eq_any(books.iter().copied()))
+            .select((
+                selections::id,
+                selections::game_ref_id,
+                selections::sportsbook,
+                selections::market,
+                selections::period,
+                selections::participant,
+                selections::side,
+                selections::alternate,
+                selections::line,
+            ));
+        let rows: Vec<SelectionRow> = with_conn!(conn, c => query.load(c).await)?;
+        for (id, game_ref, book, market, period, participant, side, alternate, line) in &rows {
+            let key = (*game_ref, book.as_str(), market.as_str(), period.as_str(), participant.as_str(),
+                       side.as_str(), *alternate, line.to_bits());
+            if let Some(selection) = by_row.get(&key) {
+                found.insert((*selection).clone(), *id);
+            }
+        }
+    }
+    Ok(found)
+}
+
+type SelectionRowKey<'a> = (i64, &'a str, &'a str, &'a str, &'a str, &'a str, bool, u32);
+
+fn row_key(selection: &Selection, game_ref: i64) -> SelectionRowKey<'_> {
+    (
+        game_ref,
+        &selection.sportsbook,
+        selection.market.name(),
+        selection.period.name(),
+        &selection.participant,
+        selection.side.name(),
+        selection.alternate,
+        selection.line_bits,
+    )
+}
+
+fn ref_of<'r>(selection: &Selection, refs: &'r HashMap<RefKey, i64>) -> Option<&'r i64> {
+    refs.get(&(selection.system.to_string(), selection.game.to_string()))
+}
+
+/// Rows of one multi-row insert: 8 parameters each.
+const SELECTIONS_PER_STATEMENT: usize = 1_000;
+
+async fn insert_selections(
+    conn: &mut Conn<'_>,
+    missing: &[&Selection],
+    refs: &HashMap<RefKey, i64>,
+) -> QueryResult<()> {
+    for chunk in missing.chunks(SELECTIONS_PER_STATEMENT) {
+        let rows = chunk.iter().map(|selection| selection_row(selection, refs));
+        let rows = rows.collect::<QueryResult<Vec<_>>>()?;
+        match conn {
+            Conn::Postgres(c) => {
+                let insert = diesel::insert_into(selections::table).values(rows);
+                insert.on_conflict_do_nothing().execute(c).await?;
+            }
+            Conn::Sqlite(_) => {
+                for row in rows {
+                    let insert = diesel::insert_into(selections::table).values(row).on_conflict_do_nothing();
+                    with_conn!(conn, c => insert.execute(c).await)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = selections)]
+struct NewSelection {
+    game_ref_id: i64,
+    sportsbook: String,
+    market: &'static str,
+    period: &'static str,
+    participant: String,
+    side: &'static str,
+    alternate: bool,
+    line: f32,
+}
+
+fn selection_row(selection: &Selection, refs: &HashMap<RefKey, i64>) -> QueryResult<NewSelection> {
+    Ok(NewSelection {
+        game_ref_id: *ref_of(selection, refs).ok_or(diesel::result::Error::NotFound)?,
+        sportsbook: selection.sportsbook.to_string(),
+        market: selection.market.name(),
+        period: selection.period.name(),
+        participant: selection.participant.to_string(),
+        side: selection.side.name(),
+        alternate: selection.alternate,
+        line: f32::from_bits(selection.line_bits),
+    })
+}

@@ -1,0 +1,71 @@
+//! The ledger: what became of every offset, one row per (group, lineage, epoch, hour), extended by each batch inside its
+//! transaction. `verify` reads it.
+
+use diesel::prelude::*;
+use diesel::query_dsl::methods::FilterDsl as _;
+use diesel::upsert::excluded;
+use diesel_async::RunQueryDsl;
+
+use super::claim::Claim;
+use super::{Conn, with_conn};
+use crate::batch::{Dispositions, RowCounts};
+use crate::schema::offset_ledger as ledger;
+use crate::time::UtcMicros;
+
+/// One range with its dispositions, to be added to the ledger.
+pub(super) struct Entry<'a> {
+    pub(super) claim: &'a Claim,
+    pub(super) hour: UtcMicros,
+    pub(super) from: i64,
+    pub(super) to: i64,
+    pub(super) dispositions: Dispositions,
+    pub(super) rows: RowCounts,
+}
+
+/// Extends the ledger. Answers false where the row of this hour does not end at `from`: the range is not ours to add.
+pub(super) async fn extend(conn: &mut Conn<'_>, entry: &Entry<'_>) -> QueryResult<bool> {
+    let Dispositions { applied, dead, tombstone, skipped, hole } = entry.dispositions;
+    let row = (
+        (
+            ledger::consumer_group.eq(&*entry.claim.group),
+            ledger::lineage_id.eq(entry.claim.lineage_id),
+            ledger::epoch.eq(entry.claim.epoch),
+            ledger::hour.eq(entry.hour),
+            ledger::from_offset.eq(entry.from),
+            ledger::to_offset.eq(entry.to),
+        ),
+        (
+            ledger::applied.eq(applied),
+            ledger::dead.eq(dead),
+            ledger::tombstone.eq(tombstone),
+            ledger::skipped.eq(skipped),
+            ledger::hole.eq(hole),
+        ),
+        (
+            ledger::inserted.eq(entry.rows.inserted),
+            ledger::updated.eq(entry.rows.updated),
+            ledger::duplicate.eq(entry.rows.duplicate),
+            ledger::stale.eq(entry.rows.stale),
+        ),
+    );
+    let extended = (
+        ledger::to_offset.eq(excluded(ledger::to_offset)),
+        ledger::applied.eq(ledger::applied + excluded(ledger::applied)),
+        ledger::dead.eq(ledger::dead + excluded(ledger::dead)),
+        ledger::tombstone.eq(ledger::tombstone + excluded(ledger::tombstone)),
+        ledger::skipped.eq(ledger::skipped + excluded(ledger::skipped)),
+        ledger::hole.eq(ledger::hole + excluded(ledger::hole)),
+        ledger::inserted.eq(ledger::inserted + excluded(ledger::inserted)),
+        ledger::updated.eq(ledger::updated + excluded(ledger::updated)),
+        ledger::duplicate.eq(ledger::duplicate + excluded(ledger::duplicate)),
+        ledger::stale.eq(ledger::stale + excluded(ledger::stale)),
+    );
+    let upsert = diesel::insert_into(ledger::table)
+        .values(row)
+        .on_conflict((ledger::consumer_group, ledger::lineage_id, ledger::epoch, ledger::hour))
+        .do_update()
+        .set(extended)
+        .filter(ledger::to_offset.eq(excluded(ledger::from_offset)));
+    let changed = with_conn!(conn, c => upsert.execute(c).await)?;
+    Ok(changed == 1)
+}

@@ -1,0 +1,136 @@
+//! `Store`: the one door to either database. Only this module opens connections; nobody else asks which database it is.
+//!
+//! Query bodies are written once, as functions over a `Conn`; `with_conn!` compiles them for both. What differs (bulk insert,
+//! row locks) is matched in `insert.rs` and `claim.rs` and nowhere else.
+
+mod claim;
+mod config;
+mod error;
+mod games;
+mod insert;
+mod intern;
+mod articles;
+mod ledger;
+mod migrate;
+mod odds;
+mod pool;
+mod postgres;
+mod query;
+mod sqlite;
+mod verify;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::SqliteConnection;
+use diesel_async::AsyncPgConnection;
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use secrecy::ExposeSecret;
+
+pub use claim::{Claim, ClaimAnswer, ClaimRequest, Halt, Lineage, LogRange, Position};
+pub use config::{DatabaseConfig, PoolConfig, Tls};
+pub use error::{StoreError, WriteError};
+pub use migrate::{MigrationStatus, SCHEMA_VERSION, SchemaState};
+pub use pool::PoolState;
+pub use query::{LatestQuote, Movement, TableCount};
+pub use verify::{LedgerSegment, RecordCheck, Verification};
+pub use write::WriteReport;
+
+use pool::PooledConn;
+use postgres::PostgresManager;
+use sqlite::SqliteManager;
+
+/// SQLite behind diesel-async: each call runs on the blocking pool.
+pub(crate) type AsyncSqlite = SyncConnectionWrapper<SqliteConnection>;
+
+/// Either database behind one interface. Cheap to clone: the pools are shared.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// The production store.
+    Postgres(Arc<bb8::Pool<PostgresManager>>),
+    /// The embedded store: one writer.
+    Sqlite(Arc<bb8::Pool<SqliteManager>>),
+}
+
+/// A borrowed connection of either kind; the ordinary parameter of every query function.
+pub(crate) enum Conn<'c> {
+    Postgres(&'c mut AsyncPgConnection),
+    Sqlite(&'c mut AsyncSqlite),
+}
+
+/// Compiles one query body for both databases: `with_conn!(conn, c => table.load(c).await)`.
+macro_rules! with_conn {
+    ($conn:expr, $c:ident => $body:expr) => {
+        match $conn {
+            $crate::store::Conn::Postgres($c) => {
+                let $c = &mut **$c;
+                $body
+            }
+            $crate::store::Conn::Sqlite($c) => {
+                let $c = &mut **$c;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_conn;
+
+impl Store {
+    /// Prepares the pool. Connections are opened when they are needed, so a database that is down is no error here.
+    ///
+    /// # Errors
+    /// The configuration cannot be used: a URL, file or certificate, named by its key.
+    pub async fn connect(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let url = config.resolved_url().map_err(StoreError::Config)?;
+        match url.expose_secret().strip_prefix("sqlite:") {
+            Some(path) => {
+                let manager = SqliteManager::new(path);
+                // One connection: SQLite has one writer, and readers in line behind it see what it wrote.
+                Ok(Self::Sqlite(Arc::new(pool::build(manager, &config.pool, 1))))
+            }
+            None => {
+                let manager = PostgresManager::new(config, url.expose_secret())?;
+                Ok(Self::Postgres(Arc::new(pool::build(manager, &config.pool, config.pool.size))))
+            }
+        }
+    }
+
+    /// The database in a word, for people: `postgres` or `sqlite`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgres",
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// Borrows a connection; waits at most the configured checkout timeout.
+    pub(crate) async fn checkout(&self) -> Result<PooledConn<'_>, StoreError> {
+        match self {
+            Self::Postgres(pool) => pool.get().await.map(PooledConn::Postgres).map_err(error::checkout),
+            Self::Sqlite(pool) => pool.get().await.map(PooledConn::Sqlite).map_err(error::checkout),
+        }
+    }
+
+    /// Asks the database to answer, and how long that took.
+    ///
+    /// # Errors
+    /// It did not.
+    pub async fn ping(&self) -> Result<Duration, StoreError> {
+        use diesel_async::RunQueryDsl;
+        let start = std::time::Instant::now();
+        let mut session = self.checkout().await?;
+        with_conn!(&mut session.conn(), c => diesel::sql_query("select 1").execute(c).await)?;
+        Ok(start.elapsed())
+    }
+
+    /// Connections of the pool.
+    #[must_use]
+    pub fn pool_state(&self) -> PoolState {
+        match self {
+            Self::Postgres(pool) => PoolState::of(pool),
+            Self::Sqlite(pool) => PoolState::of(pool),
+        }
+    }
+}

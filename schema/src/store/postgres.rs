@@ -1,0 +1,199 @@
+//! Connections to PostgreSQL: the whole set-up bounded in time, TLS verified, server timeouts set and read back, and a
+//! recycle check that refuses a server that only reads. Called by the pool.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::sql_types::{Bool, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, TransactionManager};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use url::Url;
+
+use super::error::StoreError;
+use super::pool::Session;
+use super::{DatabaseConfig, Tls};
+
+/// How long the check of a connection may take before it counts as dead.
+const RECYCLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Opens and checks the pool's connections.
+pub struct PostgresManager {
+    config: tokio_postgres::Config,
+    tls: Option<MakeRustlsConnect>,
+    connect_timeout: Duration,
+    settings: Vec<(&'static str, String)>,
+}
+
+/// Never shows the configuration: it holds the password.
+impl fmt::Debug for PostgresManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PostgresManager")
+    }
+}
+
+impl PostgresManager {
+    pub(super) fn new(database: &DatabaseConfig, url: &str) -> Result<Self, StoreError> {
+        let (url, tls) = split_sslmode(url, database.tls)?;
+        let mut config: tokio_postgres::Config =
+            url.as_str().parse().map_err(|_| StoreError::Config("database.url: not a PostgreSQL URL".into()))?;
+        config
+            .application_name("ledgerline")
+            .connect_timeout(Duration::from_secs(3))
+            .keepalives(true)
+            .keepalives_idle(Duration::from_secs(30))
+            .keepalives_interval(Duration::from_secs(10))
+            .keepalives_retries(3)
+            .tcp_user_timeout(Duration::from_secs(15))
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .ssl_mode(if tls == Tls::Verify { SslMode::Require } else { SslMode::Disable });
+        let tls = match tls {
+            Tls::Verify => Some(MakeRustlsConnect::new(client_tls(database)?)),
+            Tls::Disable => None,
+        };
+        let settings = vec![
+            ("statement_timeout", database.statement_timeout_ms.to_string()),
+            ("lock_timeout", database.lock_timeout_ms.to_string()),
+            ("idle_in_transaction_session_timeout", database.idle_in_transaction_timeout_ms.to_string()),
+            // A backend whose client is gone must not run on and hold the position row.
+            ("client_connection_check_interval", "2000".into()),
+        ];
+        let connect_timeout = Duration::from_millis(database.pool.connect_timeout_ms);
+        Ok(Self { config, tls, connect_timeout, settings })
+    }
+
+    async fn open(&self) -> Result<AsyncPgConnection, String> {
+        let mut conn = match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await.map_err(chain)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+            None => {
+                let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.map_err(chain)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+        }
+        .map_err(chain)?;
+        for (name, value) in &self.settings {
+            set(&mut conn, name, value).await?;
+        }
+        Ok(conn)
+    }
+}
+
+#[derive(QueryableByName)]
+struct Setting {
+    #[diesel(sql_type = Text)]
+    value: String,
+}
+
+/// Sets a timeout and demands that the server took it: some proxies swallow settings.
+async fn set(conn: &mut AsyncPgConnection, name: &str, value: &str) -> Result<(), String> {
+    let query = sql_query("select set_config($1, $2, false) as value");
+    query.bind::<Text, _>(name).bind::<Text, _>(value).execute(conn).await.map_err(chain)?;
+    let query = sql_query("select setting as value from pg_settings where name = $1");
+    let now: Vec<Setting> = query.bind::<Text, _>(name).load(conn).await.map_err(chain)?;
+    match now.as_slice() {
+        [setting] if setting.value == value => Ok(()),
+        _ => Err(format!("the server did not take {name}")),
+    }
+}
+
+/// The error with its causes on one line; tokio-postgres hides the useful part in the cause.
+fn chain(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl bb8::ManageConnection for PostgresManager {
+    type Connection = Session<AsyncPgConnection>;
+    type Error = String;
+
+    /// Everything from DNS to the last setting under one bound: the pool itself has none, and a server that accepts and
+    /// stalls would pin a place in it for ever.
+    async fn connect(&self) -> Result<Self::Connection, String> {
+        match timeout(self.connect_timeout, self.open()).await {
+            Ok(opened) => opened.map(Session::new),
+            Err(_) => Err(format!("no connection within {} ms", self.connect_timeout.as_millis())),
+        }
+    }
+
+    async fn is_valid(&self, session: &mut Self::Connection) -> Result<(), String> {
+        #[derive(QueryableByName)]
+        struct Writable {
+            #[diesel(sql_type = Bool)]
+            writable: bool,
+        }
+        let query = sql_query(
+            "select not pg_is_in_recovery() and current_setting('default_transaction_read_only') = 'off' as writable",
+        );
+        let check = async { query.load::<Writable>(&mut session.conn).await.map_err(chain) };
+        match timeout(RECYCLE_TIMEOUT, check).await {
+            Ok(Ok(rows)) if rows.iter().any(|row| row.writable) => Ok(()),
+            Ok(Ok(_)) => Err("the server is read-only".into()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                session.broken = true;
+                Err("the connection does not answer".into())
+            }
+        }
+    }
+
+    fn has_broken(&self, session: &mut Self::Connection) -> bool {
+        type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+        session.broken || Manager::is_broken_transaction_manager(&mut session.conn)
+    }
+}
+
+/// Takes `sslmode` out of the URL, because tokio-postgres knows only the unsafe ones: `disable` is the explicit switch, every
+/// other means verification.
+fn split_sslmode(url: &str, configured: Tls) -> Result<(Url, Tls), StoreError> {
+    let mut parsed =
+        Url::parse(url).map_err(|error| StoreError::Config(format!("database.url: not a URL: {error}")))?;
+    let mode = parsed.query_pairs().find(|(name, _)| name == "sslmode").map(|(_, mode)| mode.into_owned());
+    let rest: Vec<(String, String)> =
+        parsed.query_pairs().filter(|(name, _)| name != "sslmode").map(|(n, v)| (n.into(), v.into())).collect();
+    parsed.set_query(None);
+    if !rest.is_empty() {
+        parsed.query_pairs_mut().extend_pairs(rest);
+    }
+    let tls = match mode.as_deref() {
+        None => configured,
+        Some("disable") => Tls::Disable,
+        Some("require" | "verify-ca" | "verify-full") => Tls::Verify,
+        Some(_) => return Err(StoreError::Config("database.url: sslmode must be disable or verify-full".into())),
+    };
+    Ok((parsed, tls))
+}
+
+fn client_tls(database: &DatabaseConfig) -> Result<ClientConfig, StoreError> {
+    let mut roots = RootCertStore::empty();
+    match &database.ca_file {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(file) => {
+            use rustls::pki_types::{CertificateDer, pem::PemObject};
+            let problem = |error: String| {
+                StoreError::Config(format!("database.ca_file: cannot read {}: {error}", file.display()))
+            };
+            let certificates = CertificateDer::pem_file_iter(file).map_err(|error| problem(error.to_string()))?;
+            for certificate in certificates {
+                let certificate = certificate.map_err(|error| problem(error.to_string()))?;
+                roots.add(certificate).map_err(|error| problem(error.to_string()))?;
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| StoreError::Config(format!("database.tls: {error}")))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,0 +1,95 @@
+//! SQLite: its one connection (write-ahead log, a busy timeout for other processes on the file, foreign keys on), and the
+//! row-by-row twins of the bulk statements in `insert.rs`, in diesel's synchronous API.
+
+use std::path::Path;
+
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection, SimpleAsyncConnection, TransactionManager};
+
+use super::AsyncSqlite;
+use super::insert::{OddsColumns, StoredOdds, StoredRow};
+use super::pool::Session;
+use crate::schema::odds;
+
+/// Opens the pool's one connection.
+#[derive(Debug)]
+pub struct SqliteManager {
+    path: String,
+}
+
+/// `synchronous = normal` with a write-ahead log: a power cut may lose the last transactions, rows and position together,
+/// never one without the other.
+const SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = normal; \
+                        pragma busy_timeout = 10000; pragma foreign_keys = on;";
+
+impl SqliteManager {
+    pub(super) fn new(path: &str) -> Self {
+        Self { path: path.strip_prefix("//").unwrap_or(path).to_owned() }
+    }
+}
+
+impl bb8::ManageConnection for SqliteManager {
+    type Connection = Session<AsyncSqlite>;
+    type Error = String;
+
+    async fn connect(&self) -> Result<Self::Connection, String> {
+        let folder = Path::new(&self.path).parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(format!("folder {} does not exist", folder.display()));
+        }
+        let mut conn = AsyncSqlite::establish(&self.path).await.map_err(|error| error.to_string())?;
+        conn.batch_execute(SETTINGS).await.map_err(|error| error.to_string())?;
+        Ok(Session::new(conn))
+    }
+
+    async fn is_valid(&self, _session: &mut Self::Connection) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn has_broken(&self, session: &mut Self::Connection) -> bool {
+        type Manager = <AsyncSqlite as AsyncConnection>::TransactionManager;
+        session.broken || Manager::is_broken_transaction_manager(&mut session.conn)
+    }
+}
+
+/// Runs diesel's synchronous API in one hop to the blocking pool: row-by-row inserts cost no hop each.
+pub(super) async fn blocking<R: Send + 'static>(
+    conn: &mut AsyncSqlite,
+    task: impl FnOnce(&mut SqliteConnection) -> diesel::QueryResult<R> + Send + 'static,
+) -> diesel::QueryResult<R> {
+    conn.spawn_blocking(task).await
+}
+
+/// Inserts quotes row by row; stops at the first stored key unless told to skip it. Answers how many went in.
+pub(super) fn insert_odds(
+    c: &mut SqliteConnection,
+    lineage_id: i32,
+    columns: &OddsColumns,
+    skip_stored: bool,
+) -> QueryResult<usize> {
+    let mut inserted = 0;
+    for row in 0..columns.selection_ids.len() {
+        let values = (
+            odds::selection_id.eq(columns.selection_ids[row]),
+            odds::observed_at.eq(columns.observed_at[row]),
+            odds::record_offset.eq(columns.record_offsets[row]),
+            odds::price.eq(columns.prices[row]),
+            odds::lineage_id.eq(lineage_id),
+            odds::line.eq(columns.lines[row]),
+        );
+        let insert = diesel::insert_into(odds::table).values(values);
+        inserted +=
+            if skip_stored { insert.on_conflict_do_nothing().execute(c)? } else { insert.execute(c)? };
+    }
+    Ok(inserted)
+}
+
+/// What is stored under these keys.
+pub(super) fn stored_odds(c: &mut SqliteConnection, keys: &StoredOdds) -> QueryResult<Vec<StoredRow>> {
+    let mut stored = Vec::new();
+    for key in keys.selection_ids.iter().zip(&keys.observed_at) {
+        let query = odds::table.find(key).select((odds::selection_id, odds::observed_at, odds::price, odds::line));
+        stored.extend(query.load::<StoredRow>(c)?);
+    }
+    Ok(stored)
+}

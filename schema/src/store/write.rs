@@ -1,0 +1,160 @@
+//! `Store::write`: the one transaction of the line. Everything that a batch changes, and its position, or nothing.
+//!
+//! What must stay true:
+//! - the position row is locked and compared first, and updated with the same predicate last; that last statement must
+//!   report one row. A COMMIT of an aborted transaction is answered as success: the last statement catches it;
+//! - the future is never a branch of `select!` and never dropped half-way: the server's timeouts bound it;
+//! - any error leaves "written or not" open; the caller asks `Store::position`.
+
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+use super::claim::{Claim, lock_position};
+use super::error::{WriteError, checkout};
+use super::intern::{Interned, intern};
+use super::pool::Session;
+use super::{AsyncSqlite, Conn, Store, articles, games, insert, ledger, odds, with_conn};
+use crate::batch::{Batch, DeadRecord, Dispositions, RowCounts};
+use crate::events::Rows;
+use crate::schema::partition_offsets;
+use crate::time::UtcMicros;
+
+/// What one committed transaction did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteReport {
+    /// What became of the offsets.
+    pub dispositions: Dispositions,
+    /// What became of the rows.
+    pub rows: RowCounts,
+    /// The dead letters that it stored, with the reason of each.
+    pub dead: Vec<DeadRecord>,
+}
+
+/// What writing the rows of a batch came to, before its dead letters and its position.
+pub(super) struct Applied {
+    pub(super) rows: RowCounts,
+    /// Good records whose rows contradict what is stored.
+    pub(super) conflicts: Vec<DeadRecord>,
+}
+
+/// One batch on its way into the database.
+pub(super) struct Job<'a> {
+    pub(super) claim: &'a Claim,
+    pub(super) batch: &'a Batch,
+    pub(super) now: UtcMicros,
+    pub(super) hour: UtcMicros,
+}
+
+impl Store {
+    /// Writes one batch: rows, dead letters, ledger and position in one transaction. `hour` is the ledger row to extend; it
+    /// never goes back within an epoch.
+    ///
+    /// # Errors
+    /// `Fenced`: nothing was written and the claim is void. Anything else: ask [`Store::position`].
+    pub async fn write(
+        &self,
+        claim: &Claim,
+        batch: &Batch,
+        now: UtcMicros,
+        hour: UtcMicros,
+    ) -> Result<WriteReport, WriteError> {
+        let job = Job { claim, batch, now, hour };
+        match self {
+            Self::Postgres(pool) => {
+                let mut session = pool.get().await.map_err(checkout)?;
+                let result = write_postgres(&mut session, &job).await;
+                session.after(result)
+            }
+            Self::Sqlite(pool) => {
+                let mut session = pool.get().await.map_err(checkout)?;
+                let result = write_sqlite(&mut session, &job).await;
+                session.after(result)
+            }
+        }
+    }
+}
+
+impl<C> Session<C> {
+    /// After any error the interned ids are forgotten, and but for a fence the connection is closed too.
+    fn after(&mut self, result: Result<WriteReport, WriteError>) -> Result<WriteReport, WriteError> {
+        match &result {
+            Ok(report) => self.expects_duplicates = report.rows.duplicate > 0,
+            Err(WriteError::Fenced) => self.selections.clear(),
+            Err(WriteError::Store(_)) => {
+                self.selections.clear();
+                self.broken = true;
+            }
+        }
+        result
+    }
+}
+
+async fn write_postgres(
+    session: &mut Session<AsyncPgConnection>,
+    job: &Job<'_>,
+) -> Result<WriteReport, WriteError> {
+    let Session { conn, selections, expects_duplicates, .. } = session;
+    let interned = intern(&mut Conn::Postgres(conn), selections, &job.batch.rows).await?;
+    let look_first = *expects_duplicates;
+    conn.transaction(async |c| write_in_tx(&mut Conn::Postgres(c), job, &interned, look_first).await).await
+}
+
+async fn write_sqlite(
+    session: &mut Session<AsyncSqlite>,
+    job: &Job<'_>,
+) -> Result<WriteReport, WriteError> {
+    let Session { conn, selections, expects_duplicates, .. } = session;
+    let interned = intern(&mut Conn::Sqlite(conn), selections, &job.batch.rows).await?;
+    let look_first = *expects_duplicates;
+    conn.immediate_transaction(async |c| write_in_tx(&mut Conn::Sqlite(c), job, &interned, look_first).await)
+        .await
+}
+
+/// The body of the transaction, in the order of the protocol.
+async fn write_in_tx(
+    conn: &mut Conn<'_>,
+    job: &Job<'_>,
+    interned: &Interned,
+    look_first: bool,
+) -> Result<WriteReport, WriteError> {
+    let Job { claim, batch, .. } = job;
+    let position = lock_position(conn, claim).await?;
+    let ours = position.is_some_and(|at| at.next_offset == batch.from && at.epoch == claim.epoch);
+    if !ours {
+        return Err(WriteError::Fenced);
+    }
+
+    let lineage_id = claim.lineage_id;
+    let Applied { rows, conflicts } = match (&batch.rows, interned) {
+        (Rows::Odds(rows), Interned::Selections(ids)) => {
+            odds::write(conn, lineage_id, rows, &batch.records, ids, look_first).await?
+        }
+        (Rows::Game(rows), Interned::GameRefs(refs)) => {
+            games::write(conn, lineage_id, &rows.0, &batch.records, refs).await?
+        }
+        (Rows::Article(rows), _) => articles::write(conn, lineage_id, &rows.0, &batch.records).await?,
+        (Rows::Odds(_) | Rows::Game(_), _) => unreachable!("intern answers for the kind of the batch"),
+    };
+
+    let mut dead = batch.dead.clone();
+    dead.extend(conflicts);
+    insert::dead_letters(conn, job, &dead).await?;
+    let dispositions = batch.dispositions(dead.len());
+    let entry =
+        ledger::Entry { claim, hour: job.hour, from: batch.from, to: batch.to, dispositions, rows };
+    let extended = ledger::extend(conn, &entry).await?;
+    let moved = move_position(conn, job).await?;
+    if extended && moved { Ok(WriteReport { dispositions, rows, dead }) } else { Err(WriteError::Fenced) }
+}
+
+/// The last statement: it fails on an aborted transaction, and moves nothing that is not ours.
+async fn move_position(conn: &mut Conn<'_>, job: &Job<'_>) -> QueryResult<bool> {
+    let Job { claim, batch, now, .. } = job;
+    let row = partition_offsets::table
+        .find((&*claim.group, &*claim.topic, claim.partition))
+        .filter(partition_offsets::next_offset.eq(batch.from))
+        .filter(partition_offsets::epoch.eq(claim.epoch));
+    let changes = (partition_offsets::next_offset.eq(batch.to), partition_offsets::updated_at.eq(*now));
+    let changed = with_conn!(conn, c => diesel::update(row).set(changes).execute(c).await)?;
+    Ok(changed == 1)
+}

@@ -1,0 +1,293 @@
+//! The configuration: one TOML file, environment variables over it (`LEDGERLINE_KAFKA__BROKERS` for `[kafka] brokers`), and
+//! nothing else. The only place that reads the environment. Every command that needs one gets a checked `Config`.
+//!
+//! What must stay true: an unknown key is an error that names it; a secret never shows in `Debug`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use ledgerline_schema::events::EventKind;
+use ledgerline_schema::store::DatabaseConfig;
+use ledgerline_schema::time::UtcMicros;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// Everything that can be configured; each section has safe defaults.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Brokers, group and security.
+    pub kafka: KafkaConfig,
+    /// URL, pool and server timeouts.
+    pub database: DatabaseConfig,
+    /// One section per kind of event: `[topics.odds]`. A kind without a section has the defaults.
+    pub topics: BTreeMap<String, TopicConfig>,
+    /// Health and metrics.
+    pub http: HttpConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// The way out.
+    pub shutdown: ShutdownConfig,
+}
+
+/// `[kafka]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaConfig {
+    /// `host:port`, comma separated.
+    pub brokers: String,
+    /// Consumer groups are `<group>.<topic>`.
+    pub group: String,
+    /// Where a group starts that has no position yet: `earliest`, `latest`, or an RFC 3339 time.
+    pub start: Start,
+    /// `tls` (verified), `sasl-tls`, or `plaintext`, which has to be asked for.
+    pub security: Security,
+    /// Certificate authorities as PEM; the system's where it is not set.
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate as PEM.
+    pub certificate_file: Option<PathBuf>,
+    /// Key of the client certificate as PEM.
+    pub key_file: Option<PathBuf>,
+    /// `SCRAM-SHA-512`, `SCRAM-SHA-256` or `PLAIN`.
+    pub sasl_mechanism: String,
+    /// SASL user.
+    pub sasl_username: Option<String>,
+    /// SASL password; better in a file.
+    pub sasl_password: Option<SecretString>,
+    /// File that holds the SASL password.
+    pub sasl_password_file: Option<PathBuf>,
+    /// A member that is silent for that long loses its partitions.
+    pub session_timeout_ms: u64,
+    /// Bound of the fetch queue of one topic, in KiB.
+    pub fetch_queue_kib: u64,
+    /// Extra delay before the broker answers a fetch that finds nothing, in ms: latency against requests.
+    pub fetch_wait_ms: u64,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            brokers: "localhost:9092".into(),
+            group: "ledgerline".into(),
+            start: Start::default(),
+            security: Security::Tls,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            sasl_mechanism: "SCRAM-SHA-512".into(),
+            sasl_username: None,
+            sasl_password: None,
+            sasl_password_file: None,
+            session_timeout_ms: 45_000,
+            fetch_queue_kib: 16_384,
+            fetch_wait_ms: 100,
+        }
+    }
+}
+
+/// How to talk to the brokers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Security {
+    /// TLS, certificate and host name verified.
+    Tls,
+    /// TLS as above, and a user.
+    SaslTls,
+    /// Nothing. Only by an explicit switch.
+    Plaintext,
+}
+
+/// Where a group without a position starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Start {
+    /// At the oldest record.
+    #[default]
+    Earliest,
+    /// At the end.
+    Latest,
+    /// At the first record of that time or later.
+    At(UtcMicros),
+}
+
+impl TryFrom<String> for Start {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            time => UtcMicros::parse(time)
+                .map(Self::At)
+                .map_err(|problem| format!("neither `earliest` nor `latest`, and {problem}")),
+        }
+    }
+}
+
+/// `[topics.<kind>]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicConfig {
+    /// The topic; each kind has its own default.
+    pub name: Option<String>,
+    /// Whether `run` consumes it.
+    pub enabled: Option<bool>,
+    /// Connections that write its batches at the same time; its partitions are spread over them.
+    pub writers: Option<usize>,
+    /// When a batch is written.
+    pub batch: BatchConfig,
+}
+
+/// `[topics.<kind>.batch]`: a batch is written when the first of these is reached.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of the original records.
+    pub bytes: usize,
+    /// Age of its first record, in ms.
+    pub age_ms: u64,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { rows: 5_000, bytes: 8 << 20, age_ms: 200 }
+    }
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address of `/livez`, `/readyz` and `/metrics`.
+    pub listen: SocketAddr,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 9090)) }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// `json` for machines, `text` for people.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,ledgerline_worker=debug`.
+    pub level: String,
+    /// How often the throughput line is written, in ms.
+    pub throughput_every_ms: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, level: "info".into(), throughput_every_ms: 5_000 }
+    }
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// Readable lines.
+    Text,
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShutdownConfig {
+    /// How long SIGTERM waits for the running transactions and for leaving the group.
+    pub drain_ms: u64,
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { drain_ms: 20_000 }
+    }
+}
+
+/// One kind with its settings resolved.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    /// What the topic carries.
+    pub kind: EventKind,
+    /// Its name in Kafka.
+    pub name: String,
+    /// Connections that write at the same time.
+    pub writers: usize,
+    /// When a batch is written.
+    pub batch: BatchConfig,
+}
+
+impl Config {
+    /// Reads the file, if one is named, and the environment over it, and checks the whole.
+    ///
+    /// # Errors
+    /// What is wrong, with the key and the place that it came from.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut layers = Figment::new();
+        if let Some(file) = file {
+            ensure!(file.is_file(), "configuration file {} does not exist", file.display());
+            layers = layers.merge(Toml::file_exact(file));
+        }
+        // Every key lies in a section, so a variable without `__` is none of ours.
+        let environment = Env::prefixed("LEDGERLINE_").filter(|key| key.as_str().contains("__")).split("__");
+        let config: Self = layers.merge(environment).extract().context("cannot read the configuration")?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The kinds that `run` consumes, in the order of the table of kinds.
+    #[must_use]
+    pub fn enabled_topics(&self) -> Vec<Topic> {
+        let enabled = |kind: &EventKind| {
+            self.topics.get(kind.name()).and_then(|topic| topic.enabled).unwrap_or(true)
+        };
+        EventKind::ALL.iter().copied().filter(enabled).map(|kind| self.topic(kind)).collect()
+    }
+
+    /// The settings of one kind.
+    #[must_use]
+    pub fn topic(&self, kind: EventKind) -> Topic {
+        let settings = self.topics.get(kind.name()).cloned().unwrap_or_default();
+        Topic {
+            kind,
+            name: settings.name.unwrap_or_else(|| kind.default_topic().to_owned()),
+            writers: settings.writers.unwrap_or(1),
+            batch: settings.batch,
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        for (name, topic) in &self.topics {
+            let known = EventKind::ALL.iter().any(|kind| kind.name() == name);
+            ensure!(known, "topics.{name}: no such kind of event; there are {}", kind_names());
+            ensure!(topic.writers.is_none_or(|n| (1..=64).contains(&n)), "topics.{name}.writers: must be 1 to 64");
+            let BatchConfig { rows, bytes, age_ms } = topic.batch;
+            ensure!((1..=100_000).contains(&rows), "topics.{name}.batch.rows: must be 1 to 100,000");
+            ensure!((1_024..=256 << 20).contains(&bytes), "topics.{name}.batch.bytes: must be 1,024 to 268,435,456");
+            ensure!((1..=60_000).contains(&age_ms), "topics.{name}.batch.age_ms: must be 1 to 60,000");
+        }
+        ensure!(!self.kafka.brokers.trim().is_empty(), "kafka.brokers: must not be empty");
+        ensure!(!self.kafka.group.trim().is_empty(), "kafka.group: must not be empty");
+        ensure!((6_000..=600_000).contains(&self.kafka.session_timeout_ms), "kafka.session_timeout_ms: must be 6,000 to 600,000");
+        let sasl = self.kafka.security == Security::SaslTls;
+        ensure!(!sasl || self.kafka.sasl_username.is_some(), "kafka.sasl_username: required for security = \"sasl-tls\"");
+        ensure!(self.log.throughput_every_ms >= 100, "log.throughput_every_ms: must be at least 100");
+        self.database.check().map_err(anyhow::Error::msg)
+    }
+}
+
+fn kind_names() -> String {
+    EventKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+}

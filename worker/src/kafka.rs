@@ -1,0 +1,105 @@
+//! Client settings for librdkafka, from `[kafka]`. Used by the source, by `publish` and by the look-ups. Every option that
+//! matters for safety is set here, even where it equals the default.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use secrecy::ExposeSecret;
+
+use crate::config::{KafkaConfig, Security};
+
+/// How long one question to the cluster (metadata, watermarks, topic id) may take.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Settings that every client shares: brokers, security, keepalive.
+///
+/// # Errors
+/// A secret's file that cannot be read, by its key.
+pub fn base_config(kafka: &KafkaConfig) -> anyhow::Result<ClientConfig> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &kafka.brokers)
+        .set("client.id", "ledgerline")
+        .set("socket.keepalive.enable", "true")
+        .set("allow.auto.create.topics", "false")
+        .set("topic.metadata.refresh.interval.ms", "60000")
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", "5000");
+    match kafka.security {
+        Security::Plaintext => config.set("security.protocol", "plaintext"),
+        Security::Tls => config.set("security.protocol", "ssl"),
+        Security::SaslTls => config.set("security.protocol", "sasl_ssl"),
+    };
+    if kafka.security != Security::Plaintext {
+        config.set("enable.ssl.certificate.verification", "true");
+        config.set("ssl.endpoint.identification.algorithm", "https");
+    }
+    let files = [
+        ("ssl.ca.location", &kafka.ca_file),
+        ("ssl.certificate.location", &kafka.certificate_file),
+        ("ssl.key.location", &kafka.key_file),
+    ];
+    for (option, file) in files {
+        if let Some(file) = file {
+            config.set(option, file.to_string_lossy());
+        }
+    }
+    if kafka.security == Security::SaslTls {
+        config.set("sasl.mechanism", &kafka.sasl_mechanism);
+        config.set("sasl.username", kafka.sasl_username.as_deref().unwrap_or_default());
+        config.set("sasl.password", sasl_password(kafka)?);
+    }
+    Ok(config)
+}
+
+fn sasl_password(kafka: &KafkaConfig) -> anyhow::Result<String> {
+    if let Some(file) = &kafka.sasl_password_file {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("kafka.sasl_password_file: cannot read {}", file.display()))?;
+        return Ok(text.trim_end().to_owned());
+    }
+    let password = kafka.sasl_password.as_ref().context("kafka.sasl_password: required for security = \"sasl-tls\"")?;
+    Ok(password.expose_secret().to_owned())
+}
+
+/// A producer that the broker keeps from doubling or reordering records.
+///
+/// # Errors
+/// As [`base_config`].
+pub fn producer_config(kafka: &KafkaConfig) -> anyhow::Result<ClientConfig> {
+    let mut config = base_config(kafka)?;
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("compression.type", "zstd")
+        .set("linger.ms", "20")
+        .set("queue.buffering.max.kbytes", "65536");
+    Ok(config)
+}
+
+/// A consumer whose position is ours: nothing is committed or reset by itself.
+///
+/// # Errors
+/// As [`base_config`].
+pub fn consumer_config(kafka: &KafkaConfig, group: &str) -> anyhow::Result<ClientConfig> {
+    let mut config = base_config(kafka)?;
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error") // a jump is never silent
+        .set("isolation.level", "read_committed")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", kafka.session_timeout_ms.to_string())
+        .set("heartbeat.interval.ms", (kafka.session_timeout_ms / 10).clamp(500, 3_000).to_string())
+        .set("max.poll.interval.ms", kafka.session_timeout_ms.max(120_000).to_string())
+        .set("enable.partition.eof", "true")
+        .set("check.crcs", "true")
+        .set("queued.max.messages.kbytes", kafka.fetch_queue_kib.to_string())
+        .set("queued.min.messages", "10000")
+        .set("fetch.queue.backoff.ms", "50") // the default of 1 s makes gaps with a small queue
+        .set("fetch.wait.max.ms", kafka.fetch_wait_ms.to_string())
+        .set("fetch.error.backoff.ms", "100");
+    Ok(config)
+}
