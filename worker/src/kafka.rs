@@ -72,6 +72,8 @@ pub fn producer_config(kafka: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     config
         .set("enable.idempotence", "true")
         .set("acks", "all")
+        .set("partitioner", "murmur2_random") // as every Java client: one key, one partition
+        .set("message.max.bytes", (2 << 20).to_string()) // the contract takes 1 MiB; the broker decides
         .set("compression.type", "zstd")
         .set("linger.ms", "20")
         .set("queue.buffering.max.kbytes", "65536");

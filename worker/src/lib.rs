@@ -1,0 +1,25 @@
+//! The worker: reads Kafka, runs the write protocol, has the commands. The types of events and the database are in
+//! `ledgerline_schema`.
+//!
+//! Read `cli::run`, then `pipeline` (the program), then `protocol` (the pure state machine that decides).
+
+pub mod backoff;
+pub mod buffer;
+pub mod claim;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod formats;
+pub mod http;
+pub mod kafka;
+pub mod lane;
+pub mod metrics;
+pub mod observe;
+pub mod pipeline;
+pub mod progress;
+pub mod protocol;
+pub mod publisher;
+pub mod source;
+pub mod telemetry;
+pub mod workers;
+pub mod writer;

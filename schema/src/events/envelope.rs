@@ -164,7 +164,7 @@ where
         return Err(Rejection::new(Reason::TooLarge, detail));
     }
     let envelope = if record.headers.iter().any(|header| header.name == b"ce_specversion") {
-        from_headers(record)?
+        from_headers(record, expected_type)?
     } else {
         serde_json::from_slice::<Envelope<'a, D>>(record.value)
             .map_err(|error| explain::<Envelope<'_, IgnoredAny>>(record.value, &error, expected_type))?
@@ -172,9 +172,14 @@ where
     envelope.open(expected_type, record.timestamp)
 }
 
-/// Binary mode: attributes from the headers, `data` from the value.
-fn from_headers<'a, D: Deserialize<'a>>(record: &RawRecord<'a>) -> Result<Envelope<'a, D>, Rejection> {
+/// Binary mode: attributes from the headers, `data` from the value, if it is of our type at all.
+fn from_headers<'a, D: Deserialize<'a>>(
+    record: &RawRecord<'a>,
+    expected_type: &str,
+) -> Result<Envelope<'a, D>, Rejection> {
     let attribute = |name: &str| attribute(record.headers, name);
+    check_version(attribute("specversion")?.as_deref())?;
+    check_type(attribute("type")?.as_deref(), expected_type)?;
     let data = serde_json::from_slice::<D>(record.value).map_err(|error| classify(&error))?;
     Ok(Envelope {
         specversion: attribute("specversion")?,

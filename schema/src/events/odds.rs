@@ -313,14 +313,24 @@ fn at_outcome(index: usize, rejection: Rejection) -> Rejection {
 fn check_event(data: &OddsData<'_>) -> Result<(), Rejection> {
     data.game.check()?;
     check_slug("sportsbook", &data.sportsbook)?;
-    let open_ended = matches!(data.market, Market::Outright | Market::PlayerProp | Market::Other);
     let several_lines = data.outcomes.iter().any(|outcome| outcome.alternate);
-    let most = if open_ended || several_lines { OUTCOMES } else { 3 };
-    ensure(
-        (1..=most).contains(&data.outcomes.len()),
-        "outcomes",
-        "1 to 3 for this market; up to 500 for outrights, props and alternate lines",
-    )
+    let most = match data.market {
+        Market::Outright | Market::PlayerProp | Market::Other => OUTCOMES,
+        Market::TeamTotal if !several_lines => 4, // two sides for each team
+        Market::Moneyline | Market::Spread | Market::Total | Market::DrawNoBet | Market::DoubleChance
+            if !several_lines =>
+        {
+            3
+        }
+        Market::TeamTotal
+        | Market::Moneyline
+        | Market::Spread
+        | Market::Total
+        | Market::DrawNoBet
+        | Market::DoubleChance => OUTCOMES,
+    };
+    let problem = "1 to 3, 4 for team totals, up to 500 for outrights, props and alternate lines";
+    ensure((1..=most).contains(&data.outcomes.len()), "outcomes", problem)
 }
 
 fn check_book_time(data: &OddsData<'_>, observed_at: UtcMicros) -> Result<Flags, Rejection> {
@@ -416,7 +426,11 @@ pub fn american_from_decimal(decimal: f64) -> i64 {
     american.round() as i64
 }
 
+/// Looks at a market as a whole; several lines at once are several markets, so they are left alone.
 fn flag_market(data: &OddsData<'_>, quotes: &[Quote], flags: &mut Flags) {
+    if data.outcomes.iter().any(|outcome| outcome.alternate) {
+        return;
+    }
     if let [first, second] = quotes {
         let (a, b) = (first.line.unwrap_or(0.0), second.line.unwrap_or(0.0));
         flags.raise_if(data.market == Market::Spread && a != -b, Flag::SpreadNotOpposite);

@@ -1,0 +1,5 @@
+//! The tests of the whole product, in one binary. `make test` starts the services that they need.
+
+mod support;
+
+mod line;

@@ -1,0 +1,2 @@
+//! real data
+fn main() {}

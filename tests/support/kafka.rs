@@ -1,0 +1,112 @@
+//! Topics on the real Kafka, and producers for tests.
+
+use std::time::Duration;
+
+use ledgerline_worker::config::{KafkaConfig, Security};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::{PATIENCE, service, unique};
+
+pub fn brokers() -> String {
+    service("LEDGERLINE_TEST_KAFKA")
+}
+
+/// The client settings of the product for the test's Kafka.
+pub fn config(group: &str) -> KafkaConfig {
+    KafkaConfig {
+        brokers: brokers(),
+        group: group.to_owned(),
+        security: Security::Plaintext,
+        session_timeout_ms: 6_000,
+        ..KafkaConfig::default()
+    }
+}
+
+/// A topic of a test's own, without retention.
+pub async fn topic(kind: &str, partitions: i32) -> String {
+    topic_at(&brokers(), kind, partitions).await
+}
+
+pub async fn topic_at(brokers: &str, kind: &str, partitions: i32) -> String {
+    let name = unique(kind);
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
+    let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    let results = admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+    results.into_iter().for_each(|result| drop(result.expect("the topic is created")));
+    name
+}
+
+/// Asks the real Kafka for the end of a partition.
+pub fn end(topic: &str, partition: i32) -> i64 {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("a client");
+    consumer.fetch_watermarks(topic, partition, Duration::from_secs(30)).expect("Kafka answers").1
+}
+
+/// A record for a test.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    pub partition: Option<i32>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Record {
+    pub fn of(key: &str, value: impl Into<Vec<u8>>) -> Self {
+        Self { key: Some(key.into()), value: Some(value.into()), ..Self::default() }
+    }
+}
+
+/// Produces the records in order and waits until all are acknowledged. Blocks.
+pub fn produce(brokers: &str, topic: &str, records: &[Record]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("enable.idempotence", "true")
+        .set("queue.buffering.max.messages", "1000000")
+        .create()
+        .expect("a producer");
+    send_all(&producer, topic, records);
+    producer.flush(PATIENCE).expect("every record is acknowledged");
+}
+
+/// Produces the records in one transaction, and commits or aborts it. Blocks.
+pub fn produce_in_transaction(topic: &str, records: &[Record], commit: bool) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .set("transactional.id", unique("tx"))
+        .create()
+        .expect("a producer");
+    producer.init_transactions(PATIENCE).expect("transactions");
+    producer.begin_transaction().expect("a transaction");
+    send_all(&producer, topic, records);
+    producer.flush(PATIENCE).expect("every record is acknowledged");
+    let end = if commit { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
+    end.expect("the transaction ends");
+}
+
+fn send_all(producer: &BaseProducer, topic: &str, records: &[Record]) {
+    for record in records {
+        let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+        message.partition = record.partition;
+        message.key = record.key.as_deref();
+        message.payload = record.value.as_deref();
+        if !record.headers.is_empty() {
+            let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header { key, value: value.as_ref() })
+            });
+            message.headers = Some(headers);
+        }
+        while let Err((error, back)) = producer.send(message) {
+            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull));
+            producer.poll(Duration::from_millis(10));
+            message = back;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The product's binary as a child process, with a configuration file of its own; killed when the test ends.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use super::eventually;
+use super::kafka;
+
+/// What the workers of one test share.
+pub struct Setup {
+    pub folder: tempfile::TempDir,
+    pub group: String,
+    pub database_url: String,
+    pub topics: Vec<(&'static str, String)>,
+    pub extra: String,
+}
+
+impl Setup {
+    pub fn new(database_url: &str, topics: &[(&'static str, &str)]) -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            group: super::unique("group"),
+            database_url: database_url.to_owned(),
+            topics: topics.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect(),
+            extra: String::new(),
+        }
+    }
+
+    /// Further lines for `[topics.<kind>]` of every topic.
+    pub fn with(mut self, extra: &str) -> Self {
+        extra.clone_into(&mut self.extra);
+        self
+    }
+
+    /// The configuration file of a worker; port 0 lets workers live side by side.
+    pub fn file(&self) -> PathBuf {
+        let path = self.folder.path().join("ledgerline.toml");
+        let mut text = format!(
+            "[kafka]\nbrokers = \"{}\"\ngroup = \"{}\"\nsecurity = \"plaintext\"\nsession_timeout_ms = 6000\n\
+             [database]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n[shutdown]\ndrain_ms = 20000\n",
+            kafka::brokers(),
+            self.group,
+            self.database_url,
+        );
+        for kind in ["games", "odds", "articles"] {
+            match self.topics.iter().find(|(name, _)| *name == kind) {
+                Some((_, topic)) => text += &format!("[topics.{kind}]\nname = \"{topic}\"\n{}\n", self.extra),
+                None => text += &format!("[topics.{kind}]\nenabled = false\n"),
+            }
+        }
+        std::fs::write(&path, text).expect("the configuration is written");
+        path
+    }
+
+    /// Starts `ledgerline run`.
+    pub fn start(&self) -> Worker {
+        let log = self.folder.path().join(format!("{}.log", super::unique("worker")));
+        let child = command(&self.file())
+            .arg("run")
+            .stderr(std::fs::File::create(&log).expect("a log file"))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the worker starts");
+        Worker { child, log }
+    }
+
+    /// Runs another command to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        command(&self.file()).args(args).output().expect("the command runs")
+    }
+
+    /// Runs a command that has to succeed; answers what it printed.
+    pub fn must(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {}\n{stderr}", output.status);
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+/// The binary with a clean environment.
+pub fn command(config: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerline"));
+    command.arg("--config").arg(config).stdin(Stdio::null());
+    command
+}
+
+/// A running worker.
+pub struct Worker {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Worker {
+    /// Sends a signal by name: TERM, KILL, STOP, CONT.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill runs").success(), "kill -{name}");
+    }
+
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        self.child.wait().expect("the worker is reaped");
+    }
+
+    /// Asks it to stop and waits for the end.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        let ended = || std::future::ready(self.child.try_wait().expect("its status"));
+        eventually("the worker to end", ended).await
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its status").is_none()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log")
+    }
+
+    /// The address of its HTTP server, from the log.
+    pub async fn address(&self) -> String {
+        eventually("the worker's address", || async {
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains("\"address\":\""))?;
+            Some(line.split("\"address\":\"").nth(1)?.split('"').next()?.to_owned())
+        })
+        .await
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the worker ---\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

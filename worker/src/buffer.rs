@@ -1,0 +1,152 @@
+//! The buffer of one partition: a batch while it fills, with the three bounds that make it due. Owned by the pipeline.
+
+use std::time::{Duration, Instant};
+
+use ledgerline_schema::batch::Batch;
+use ledgerline_schema::events::{EventKind, Flags, RawRecord};
+
+use crate::config::BatchConfig;
+use crate::source::Message;
+
+/// A batch that fills.
+#[derive(Debug)]
+pub struct Buffer {
+    kind: EventKind,
+    limits: BatchConfig,
+    batch: Batch,
+    /// When the first thing came in that moves the position; none while there is nothing to write.
+    since: Option<Instant>,
+}
+
+/// Why a batch was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// It has its rows.
+    Rows,
+    /// It has its bytes.
+    Bytes,
+    /// Its first record is old enough.
+    Age,
+}
+
+impl Trigger {
+    /// The name in metric labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Bytes => "bytes",
+            Self::Age => "age",
+        }
+    }
+}
+
+impl Buffer {
+    /// An empty buffer whose first record is at `from` or later.
+    #[must_use]
+    pub fn new(kind: EventKind, limits: BatchConfig, from: i64) -> Self {
+        Self { kind, limits, batch: Batch::new(kind.rows(), from), since: None }
+    }
+
+    /// Decodes one message into the batch.
+    pub fn take(&mut self, message: &Message<'_>, now: Instant) -> Flags {
+        self.since.get_or_insert(now);
+        let Some(value) = message.value else {
+            self.batch.push_tombstone(message.offset);
+            return Flags::default();
+        };
+        let raw = RawRecord { value, headers: message.headers, timestamp: message.timestamp };
+        self.batch.push(message.offset, message.key, &raw)
+    }
+
+    /// Moves over offsets that hold no record: the consumer stands at `position` and there is nothing before it.
+    pub fn advance(&mut self, position: i64, now: Instant) {
+        if position > self.batch.to {
+            self.since.get_or_insert(now);
+            self.batch.advance(position);
+        }
+    }
+
+    /// Whether it may not take another message.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bound().is_some()
+    }
+
+    /// Why it is due, if it is.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Option<Trigger> {
+        let old = |since: Instant| now.duration_since(since) >= Duration::from_millis(self.limits.age_ms);
+        self.bound().or_else(|| self.since.is_some_and(old).then_some(Trigger::Age))
+    }
+
+    /// How long until it is due by age; none while it is empty.
+    #[must_use]
+    pub fn due_in(&self, now: Instant) -> Option<Duration> {
+        let age = Duration::from_millis(self.limits.age_ms);
+        self.since.map(|since| (since + age).saturating_duration_since(now))
+    }
+
+    /// Takes the batch out; the buffer goes on where it ends.
+    pub fn split_off(&mut self) -> Batch {
+        self.since = None;
+        let next = Batch::new(self.kind.rows(), self.batch.to);
+        std::mem::replace(&mut self.batch, next)
+    }
+
+    /// The batch so far.
+    #[must_use]
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    fn bound(&self) -> Option<Trigger> {
+        // Records count as well as rows: a batch of nothing but dead letters and tombstones is bounded too.
+        let rows = self.batch.rows.len().max(self.batch.records.len());
+        let rows = rows.max(usize::try_from(self.batch.tombstones).unwrap_or(usize::MAX));
+        if rows >= self.limits.rows {
+            return Some(Trigger::Rows);
+        }
+        (self.batch.records.byte_len() >= self.limits.bytes).then_some(Trigger::Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(offset: i64, value: Option<&'static [u8]>) -> Message<'static> {
+        Message { partition: 0, offset, key: None, value, headers: &[], timestamp: None }
+    }
+
+    #[test]
+    fn each_bound_makes_it_due() {
+        let now = Instant::now();
+        let limits = BatchConfig { rows: 2, bytes: 1 << 20, age_ms: 100 };
+        let mut buffer = Buffer::new(EventKind::Odds, limits, 5);
+        assert_eq!(buffer.due(now + Duration::from_secs(9)), None);
+        buffer.take(&message(5, Some(b"{")), now);
+        assert_eq!(buffer.due(now), None);
+        assert_eq!(buffer.due(now + Duration::from_millis(100)), Some(Trigger::Age));
+        buffer.take(&message(6, Some(b"{")), now);
+        assert_eq!(buffer.due(now), Some(Trigger::Rows));
+
+        let mut buffer = Buffer::new(EventKind::Odds, BatchConfig { bytes: 1, ..limits }, 5);
+        buffer.take(&message(5, Some(b"{")), now);
+        assert_eq!(buffer.due(now), Some(Trigger::Bytes));
+    }
+
+    #[test]
+    fn every_offset_has_one_disposition() {
+        let now = Instant::now();
+        let mut buffer = Buffer::new(EventKind::Odds, BatchConfig::default(), 5);
+        buffer.take(&message(7, Some(b"{")), now); // 5 and 6 are holes
+        buffer.take(&message(8, None), now);
+        buffer.advance(11, now); // so are 9 and 10
+        let batch = buffer.split_off();
+        let found = batch.dispositions(batch.dead.len());
+        assert_eq!((found.applied, found.dead, found.tombstone, found.hole), (0, 1, 1, 4));
+        assert_eq!(found.sum(), batch.span());
+        assert_eq!(buffer.batch().from, 11);
+    }
+}

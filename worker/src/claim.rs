@@ -1,0 +1,66 @@
+//! One claim, from the first question to Kafka to the database's answer. Called by the pipeline in a task of its own.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Store};
+
+use crate::clock;
+use crate::config::Start;
+use crate::protocol::{ClaimOutcome, Partition};
+use crate::source::Log;
+
+/// Who claims, and where a group starts that has no position yet.
+#[derive(Clone)]
+pub struct Claimant {
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// Who we are, for people.
+    pub owner: String,
+    /// The first start's policy.
+    pub start: Start,
+    /// The database.
+    pub store: Store,
+    /// The log.
+    pub log: Arc<dyn Log>,
+}
+
+impl Claimant {
+    /// Claims one partition. A group that meets the topic for the first time gets positions for all its partitions; a partition
+    /// that appears later starts at its beginning, whatever the policy, or its first records would be lost.
+    ///
+    /// # Errors
+    /// Kafka or the database did not answer: nothing is known, try again.
+    pub async fn claim(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
+        let log = Arc::clone(&self.log);
+        let (lineage, range) = blocking(move || log.describe(partition)).await?;
+        let request =
+            ClaimRequest { group: Arc::clone(&self.group), lineage, log: range, owner: self.owner.clone() };
+        // The second round finds the position that the first one made.
+        for _ in 0..2 {
+            match self.store.claim(&request, clock::now()).await.context("cannot claim")? {
+                ClaimAnswer::Claimed(claim) => return Ok(ClaimOutcome::Claimed(claim)),
+                ClaimAnswer::Halted(halt) => return Ok(ClaimOutcome::Halted(halt)),
+                ClaimAnswer::NoPosition { known_topic: true } => {
+                    let starts = [(request.lineage.clone(), request.log.low)];
+                    self.store.start(&self.group, &starts, clock::now()).await?;
+                }
+                ClaimAnswer::NoPosition { known_topic: false } => {
+                    let (log, start) = (Arc::clone(&self.log), self.start);
+                    let starts = blocking(move || log.starts(start)).await?;
+                    self.store.start(&self.group, &starts, clock::now()).await?;
+                }
+            }
+        }
+        anyhow::bail!("partition {partition} of topic {} is not in the topic's metadata yet", request.lineage.topic)
+    }
+}
+
+async fn blocking<T: Send + 'static, E>(
+    question: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> anyhow::Result<T>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    Ok(tokio::task::spawn_blocking(question).await.context("the question to Kafka panicked")??)
+}

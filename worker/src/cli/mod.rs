@@ -1,0 +1,112 @@
+//! The commands. Each has a file with its arguments and one function; this is the list of them, and where their endings become
+//! exit codes.
+
+mod demo;
+mod migrate;
+mod publish;
+mod run;
+mod schema;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// How a command ended, as the process tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// 0: it did what it was asked.
+    Done,
+    /// 1: it could not.
+    Failed,
+    /// 2: the configuration or the arguments cannot be used.
+    BadConfiguration,
+    /// 3: `verify` found a violation.
+    Violation,
+    /// 4: the Kafka client is dead.
+    FatalClient,
+}
+
+impl Ending {
+    /// The exit code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::BadConfiguration => 2,
+            Self::Violation => 3,
+            Self::FatalClient => 4,
+        }
+    }
+}
+
+/// Moves events from Kafka into PostgreSQL, each exactly once, and accounts for every offset.
+#[derive(Debug, Parser)]
+#[command(name = "ledgerline", version)]
+struct Cli {
+    /// Configuration file (TOML). Environment variables such as LEDGERLINE_KAFKA__BROKERS come over it.
+    #[arg(long, global = true, env = "LEDGERLINE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Consume the configured topics into the database until told to stop.
+    Run(run::RunArgs),
+    /// Show the whole line at work, with nothing installed: an in-process broker, SQLite, a simulated odds day.
+    Demo(demo::DemoArgs),
+    /// Check events in files against the contracts and publish them.
+    Publish(publish::PublishArgs),
+    /// Change or show the version of the database's schema.
+    Migrate(migrate::MigrateArgs),
+    /// Prove that every offset is accounted for, and nothing applied twice.
+    Verify(verify::VerifyArgs),
+    /// Print the contracts: JSON Schema or samples.
+    Schema(schema::SchemaArgs),
+}
+
+/// Runs the command that the arguments name. Errors go to standard error, once, with their causes.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse(); // answers bad arguments itself, with code 2
+    let ending = match Config::load(cli.config.as_deref()) {
+        Ok(config) => execute(cli.command, &config),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Ending::BadConfiguration
+        }
+    };
+    ExitCode::from(ending.code())
+}
+
+fn execute(command: Command, config: &Config) -> Ending {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return Ending::Failed;
+        }
+    };
+    let result = runtime.block_on(async {
+        match command {
+            Command::Run(args) => run::run(config, args).await,
+            Command::Demo(args) => demo::demo(config, args).await.map(|()| Ending::Done),
+            Command::Publish(args) => publish::publish(config, args).await.map(|()| Ending::Done),
+            Command::Migrate(args) => migrate::migrate(config, args).await.map(|()| Ending::Done),
+            Command::Verify(args) => verify::verify(config, args).await,
+            Command::Schema(args) => schema::schema(args).map(|()| Ending::Done),
+        }
+    });
+    // A task that hangs on a dead server must not keep the process: what it does is decided by the database.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        Ending::Failed
+    })
+}

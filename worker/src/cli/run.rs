@@ -1,0 +1,131 @@
+//! `ledgerline run`: consumes the configured topics until SIGTERM. Reads like the program's table of contents: check the
+//! schema, start the pipelines, look at them, stop them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Ending;
+use crate::config::Config;
+use crate::http::{self, Health};
+use crate::metrics::Mode;
+use crate::progress::Progress;
+use crate::source::SourceError;
+use crate::workers::Workers;
+use crate::{backoff, metrics, observe, telemetry};
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Check the configuration, print nothing if it is good, and end.
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Something that trying again does not mend: the configuration, the address of the HTTP server, a newer schema.
+pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
+    let topics = config.enabled_topics();
+    ensure!(!topics.is_empty(), "topics: every kind is disabled, nothing to run");
+    if args.check_config {
+        return Ok(Ending::Done);
+    }
+    telemetry::install(&config.log)?;
+    let recorder = metrics::install().context("cannot start metrics")?;
+    let mut stop = StopSignals::new()?;
+    let health = Arc::new(Health::default());
+    let pipelines: Arc<[Arc<Progress>]> =
+        topics.iter().map(|topic| Arc::new(Progress::new(&topic.name, Mode::Live))).collect();
+    let (address, server) =
+        http::serve(config.http.listen, Arc::clone(&health), Arc::clone(&pipelines), recorder.clone()).await?;
+
+    let store = Store::connect(&config.database).await?;
+    tokio::select! {
+        ready = wait_for_schema(&store) => ready?,
+        () = stop.received() => return Ok(Ending::Done),
+    }
+    health.database.store(true, Relaxed);
+    let mut workers = Workers::start(config, &topics, &store, Arc::clone(&pipelines))?;
+    tracing::info!(%address, topics = topics.len(), store = store.name(), "running");
+    observe(config, &workers, &store, &health, recorder);
+
+    let ending = tokio::select! {
+        () = stop.received() => Ending::Done,
+        error = workers.ended() => fatal(&error),
+        _ = server => bail!("the HTTP server ended"),
+    };
+    health.draining.store(true, Relaxed);
+    let in_time = workers.stop(Duration::from_millis(config.shutdown.drain_ms)).await;
+    tracing::info!(in_time, "stopped");
+    Ok(ending)
+}
+
+/// Starts everything that only looks.
+fn observe(
+    config: &Config,
+    workers: &Workers,
+    store: &Store,
+    health: &Arc<Health>,
+    recorder: PrometheusHandle,
+) {
+    let every = Duration::from_millis(config.log.throughput_every_ms);
+    tokio::spawn(observe::log_throughput(Arc::clone(&workers.progress), every));
+    tokio::spawn(observe::upkeep(store.clone(), recorder));
+    for (progress, log) in workers.progress.iter().zip(&workers.logs) {
+        tokio::spawn(observe::measure_lag(Arc::clone(progress), Arc::clone(log), Arc::clone(health)));
+    }
+}
+
+/// Waits until the database answers with a schema that fits. `run` never changes it: `migrate` does.
+async fn wait_for_schema(store: &Store) -> anyhow::Result<()> {
+    for attempt in 0.. {
+        match store.schema_state().await {
+            Ok(SchemaState::Ready) => return Ok(()),
+            Ok(SchemaState::Newer { found }) => {
+                bail!("the schema is of version {found} and no longer fits this program; a newer one is needed")
+            }
+            Ok(SchemaState::Older { found }) => {
+                tracing::warn!(found, needed = SCHEMA_VERSION, "waiting for the schema: run `ledgerline migrate up`");
+            }
+            Err(error) => tracing::warn!(%error, "waiting for the database"),
+        }
+        tokio::time::sleep(backoff::pause(attempt)).await;
+    }
+    Ok(())
+}
+
+fn fatal(error: &SourceError) -> Ending {
+    tracing::error!(%error, "a pipeline ended");
+    match error {
+        SourceError::Fatal(_) => Ending::FatalClient,
+        SourceError::Transient(_) => Ending::Failed,
+    }
+}
+
+/// SIGTERM from an orchestrator, SIGINT from a terminal.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

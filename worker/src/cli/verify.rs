@@ -1,0 +1,192 @@
+//! `ledgerline verify`: proves the ledger from the database alone; with `--kafka` it also reads every topic again with a plain
+//! reader of its own and looks for what each record must have left behind. Exit code 3 where something is wrong.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use ledgerline_schema::batch::Batch;
+use ledgerline_schema::events::{EventKind, RawRecord};
+use ledgerline_schema::store::{LedgerSegment, Store, Verification};
+use ledgerline_schema::time::UtcMicros;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::json;
+
+use super::Ending;
+use crate::config::Config;
+use crate::kafka::{base_config, QUESTION_TIMEOUT};
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only this topic.
+    #[arg(long)]
+    topic: Option<String>,
+    /// Read the topics again and compare: proves completeness.
+    #[arg(long)]
+    kafka: bool,
+    /// Fewer quotes than were inserted (compacted, deleted) is a violation too.
+    #[arg(long)]
+    strict: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Records compared with the database at a time.
+const COMPARED: usize = 5_000;
+/// Longest silence of the brokers while re-reading.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Runs the command.
+///
+/// # Errors
+/// The database or the brokers did not answer: nothing is proved.
+pub async fn verify(config: &Config, args: VerifyArgs) -> anyhow::Result<Ending> {
+    let store = Store::connect(&config.database).await?;
+    let found = store.verify(args.topic.as_deref()).await?;
+    let missing = if args.kafka { reread(config, &store, args.topic.as_deref()).await? } else { Vec::new() };
+    let ok = found.ok() && missing.is_empty() && !(args.strict && !found.fewer_rows.is_empty());
+    if args.json {
+        print_json(&found, &missing, ok);
+    } else {
+        print_text(&found, &missing, ok);
+    }
+    Ok(if ok { Ending::Done } else { Ending::Violation })
+}
+
+fn print_json(found: &Verification, missing: &[String], ok: bool) {
+    let object = json!({
+        "partitions": found.partitions,
+        "records": found.records,
+        "gaps": found.gaps.len(),
+        "overlaps": found.overlaps.len(),
+        "bad_sums": found.bad_sums.len(),
+        "double_applied": found.double_applied.len(),
+        "fewer_rows": found.fewer_rows.len(),
+        "missing": missing.len(),
+        "orphan_selections": found.orphan_quotes,
+        "violations": violations(found, missing),
+        "ok": ok,
+    });
+    println!("{object}");
+}
+
+fn print_text(found: &Verification, missing: &[String], ok: bool) {
+    for line in violations(found, missing) {
+        println!("{line}");
+    }
+    for line in &found.fewer_rows {
+        println!("note: {line} (compacted or deleted)");
+    }
+    let verdict = if ok { "clean" } else { "VIOLATED" };
+    println!("{verdict}: {} records on {} partitions accounted for", found.records, found.partitions);
+}
+
+fn violations(found: &Verification, missing: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(found.gaps.iter().map(|gap| format!("gap: {gap}")));
+    lines.extend(found.overlaps.iter().map(|overlap| format!("overlap: {overlap}")));
+    lines.extend(found.bad_sums.iter().map(|sum| format!("sum: {sum}")));
+    lines.extend(found.double_applied.iter().map(|lineage| format!("applied twice: {lineage}")));
+    lines.extend(missing.iter().map(|record| format!("missing: {record}")));
+    if found.orphan_quotes > 0 {
+        lines.push(format!("orphans: {} quotes of selections that do not exist", found.orphan_quotes));
+    }
+    lines
+}
+
+/// Reads every range that the ledger accounts for, and answers what is wrong in lines.
+async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for segment in store.ledger_segments(topic).await? {
+        let kind = config.enabled_topics().into_iter().find(|topic| topic.name == segment.topic);
+        let Some(kind) = kind.map(|topic| topic.kind) else { continue };
+        let reader = Reader::open(config, &segment)?;
+        missing.extend(reader.compare(store, &segment, kind).await?);
+    }
+    Ok(missing)
+}
+
+/// A plain reader of one range: no group, no protocol, nothing of the line but the contracts.
+struct Reader {
+    consumer: BaseConsumer,
+    low: i64,
+}
+
+impl Reader {
+    fn open(config: &Config, segment: &LedgerSegment) -> anyhow::Result<Self> {
+        let mut client = base_config(&config.kafka)?;
+        client.set("group.id", "ledgerline-verify").set("enable.auto.commit", "false");
+        client.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+        let consumer: BaseConsumer = client.create().context("cannot create a Kafka consumer")?;
+        let (topic, partition) = (&segment.topic, segment.partition);
+        let watermarks = consumer.fetch_watermarks(topic, partition, QUESTION_TIMEOUT);
+        let (low, _) = watermarks.with_context(|| format!("cannot ask for the range of {topic}[{partition}]"))?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(segment.from.max(low)))?;
+        consumer.assign(&list)?;
+        Ok(Self { consumer, low })
+    }
+
+    async fn compare(&self, store: &Store, segment: &LedgerSegment, kind: EventKind) -> anyhow::Result<Vec<String>> {
+        let name = format!("{} {}[{}]", segment.group, segment.topic, segment.partition);
+        let from = segment.from.max(self.low);
+        let mut wrong = Vec::new();
+        let (mut records, mut tombstones) = (0, 0);
+        let mut batch = Batch::new(kind.rows(), from);
+        loop {
+            let next = self.next(&mut batch, segment.to)?;
+            let full = batch.records.len() >= COMPARED;
+            if full || !next {
+                let check = store.check_records(segment.lineage_id, &batch).await?;
+                wrong.extend(check.missing.iter().map(|offset| {
+                    format!("{name} offset {offset}: neither its rows nor a dead letter is stored")
+                }));
+                records += batch.records.len() as i64;
+                tombstones += batch.tombstones;
+                batch = Batch::new(kind.rows(), batch.to);
+            }
+            if !next {
+                break;
+            }
+        }
+        // Below the low watermark Kafka has nothing left to compare with.
+        if from == segment.from && (records, tombstones) != (segment.applied + segment.dead + segment.skipped, segment.tombstone) {
+            wrong.push(format!(
+                "{name} {} to {}: Kafka has {records} records and {tombstones} tombstones, the ledger {} and {}",
+                segment.from,
+                segment.to,
+                segment.applied + segment.dead + segment.skipped,
+                segment.tombstone
+            ));
+        }
+        Ok(wrong)
+    }
+
+    /// Takes one message of the range into the batch. False at the end of the range.
+    fn next(&self, batch: &mut Batch, to: i64) -> anyhow::Result<bool> {
+        let message = match self.consumer.poll(SILENCE) {
+            Some(Ok(message)) => message,
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(false),
+            Some(Err(error)) => return Err(error).context("cannot read the topic again"),
+            None => bail!("the brokers were silent for {} s", SILENCE.as_secs()),
+        };
+        if message.offset() >= to {
+            return Ok(false);
+        }
+        match message.payload() {
+            None => batch.push_tombstone(message.offset()),
+            Some(value) => {
+                let headers = crate::source::kafka::raw_headers(&message);
+                let timestamp = message.timestamp().to_millis().and_then(UtcMicros::from_millis);
+                let raw = RawRecord { value, headers: &headers, timestamp };
+                batch.push(message.offset(), message.key(), &raw);
+            }
+        }
+        Ok(true)
+    }
+}

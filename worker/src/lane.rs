@@ -1,0 +1,59 @@
+//! `Lane`: one partition on its way through the line: a buffer that fills and a batch that is being written. Owned by the
+//! pipeline; decides nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ledgerline_schema::batch::Batch;
+use ledgerline_schema::events::Flags;
+
+use crate::buffer::{Buffer, Trigger};
+use crate::source::Message;
+
+/// One consumed partition.
+#[derive(Debug)]
+pub struct Lane {
+    /// Fills while the batch is written.
+    pub buffer: Buffer,
+    /// The batch whose transaction is under way, kept until it is known to be in.
+    pub in_flight: Option<Arc<Batch>>,
+    /// Since when the lane can take nothing; none while it can.
+    pub full_since: Option<Instant>,
+    /// Whether the source holds its messages back.
+    pub held: bool,
+    /// What was odd about the records in the buffer.
+    pub flags: Flags,
+}
+
+impl Lane {
+    /// A lane that starts with an empty buffer.
+    #[must_use]
+    pub fn new(buffer: Buffer) -> Self {
+        Self { buffer, in_flight: None, full_since: None, held: false, flags: Flags::default() }
+    }
+
+    /// Decodes one message into the buffer.
+    pub fn take(&mut self, message: &Message<'_>, now: Instant) {
+        let flags = self.buffer.take(message, now);
+        self.flags.add(flags);
+        if self.buffer.is_full() {
+            self.full_since.get_or_insert(now);
+        }
+    }
+
+    /// Takes the due batch out, to be written.
+    pub fn dispatch(&mut self, now: Instant) -> Option<(Arc<Batch>, Trigger)> {
+        let trigger = self.buffer.due(now)?;
+        let batch = Arc::new(self.buffer.split_off());
+        self.in_flight = Some(Arc::clone(&batch));
+        self.full_since = None;
+        Some((batch, trigger))
+    }
+
+    /// Bytes of records held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let flying = self.in_flight.as_ref().map_or(0, |batch| batch.records.byte_len());
+        flying + self.buffer.batch().records.byte_len()
+    }
+}

@@ -1,0 +1,87 @@
+//! What runs beside the line and only looks: the throughput line in the log, lag against the end of the log, pool gauges, the
+//! upkeep of histograms. Nothing here decides anything.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use ledgerline_schema::store::Store;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::http::Health;
+use crate::metrics;
+use crate::progress::{Progress, Totals};
+use crate::source::kafka::KafkaLog;
+
+/// How often lag is measured.
+const LAG_EVERY: Duration = Duration::from_secs(5);
+/// How often histograms are tidied up and the pool is looked at.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Writes what each topic did since the last line; nothing for a topic that did nothing.
+pub async fn log_throughput(pipelines: Arc<[Arc<Progress>]>, every: Duration) {
+    let mut before: Vec<Totals> = pipelines.iter().map(|pipeline| pipeline.totals()).collect();
+    let mut ticks = ticks(every).await;
+    loop {
+        ticks.tick().await;
+        for (pipeline, before) in pipelines.iter().zip(&mut before) {
+            let now = pipeline.totals();
+            log_one(pipeline.topic(), before, &now, every.as_secs_f64());
+            *before = now;
+        }
+    }
+}
+
+fn log_one(topic: &str, before: &Totals, now: &Totals, seconds: f64) {
+    let records = now.dispositions.sum() - before.dispositions.sum();
+    if records == 0 {
+        return;
+    }
+    let rate = |n: i64| (n as f64 / seconds).round();
+    tracing::info!(
+        kafka.topic = topic,
+        records_per_second = rate(records),
+        rows_per_second = rate(now.rows.inserted - before.rows.inserted),
+        megabytes_per_second = (now.bytes - before.bytes) as f64 / seconds / 1e6,
+        batches = now.batches - before.batches,
+        duplicate = now.rows.duplicate - before.rows.duplicate,
+        dead = now.dispositions.dead - before.dispositions.dead,
+        total_records = now.dispositions.sum(),
+        "throughput"
+    );
+}
+
+/// Measures how far each assigned partition is behind the end of the log.
+pub async fn measure_lag(pipeline: Arc<Progress>, log: Arc<KafkaLog>, health: Arc<Health>) {
+    let mut ticks = ticks(LAG_EVERY).await;
+    loop {
+        ticks.tick().await;
+        for (partition, progress) in pipeline.partitions() {
+            let Some(next_offset) = progress.next_offset else { continue };
+            let question = Arc::clone(&log);
+            let range = tokio::task::spawn_blocking(move || question.range(partition)).await;
+            if let Ok(Ok(range)) = range {
+                health.kafka.store(true, Relaxed);
+                metrics::lag(pipeline.topic(), partition, next_offset, range.high);
+            }
+        }
+    }
+}
+
+/// Histograms grow until somebody tidies up.
+pub async fn upkeep(store: Store, handle: PrometheusHandle) {
+    let mut ticks = ticks(UPKEEP_EVERY).await;
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+        metrics::pool(store.pool_state());
+    }
+}
+
+async fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await; // the first one comes at once
+    ticks
+}

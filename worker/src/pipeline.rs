@@ -1,0 +1,329 @@
+//! The program: one topic, from the source to the database. `Pipeline::run` is the straight line; live consumption, and later
+//! replay, backfill and redrive, run it with another Source.
+//!
+//! One OS thread per pipeline. It polls, decodes and decides, and never waits for the database: claims and transactions are
+//! tasks whose answers come back through a channel.
+//!
+//! What must stay true: the source is polled regularly whatever the database does; a transaction is a task that is never
+//! cancelled; what is in the buffers is bounded by rows and bytes per partition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use ledgerline_schema::store::{Claim, Halt};
+use ledgerline_schema::time::UtcMicros;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::backoff;
+use crate::buffer::Buffer;
+use crate::claim::Claimant;
+use crate::clock;
+use crate::config::Topic;
+use crate::lane::Lane;
+use crate::progress::Progress;
+use crate::protocol::{Assignment, Command, Event, Partition, Protocol};
+use crate::source::{Message, Source, SourceError, SourceEvent};
+use crate::writer::{self, Written};
+
+/// Longest wait in one poll: how late an answer of the database is noticed on a quiet topic.
+const POLL: Duration = Duration::from_millis(20);
+/// Longest wait in one poll while a transaction is under way.
+const POLL_BUSY: Duration = Duration::from_millis(2);
+/// Messages taken before the answers and the clock are looked at again.
+const MESSAGES_PER_TURN: usize = 512;
+/// A partition that could take nothing for this long is held back, so that the others flow on.
+const HOLD_AFTER: Duration = Duration::from_secs(2);
+/// Answers that may wait for the thread: each partition has at most one question open, and its retry timer.
+const ANSWERS: usize = 16_384;
+
+/// One topic's line.
+pub struct Pipeline<S> {
+    topic: Topic,
+    source: S,
+    claimant: Claimant,
+    protocol: Protocol,
+    lanes: BTreeMap<Partition, Lane>,
+    writers: Arc<Semaphore>,
+    progress: Arc<Progress>,
+    runtime: Handle,
+    answers: Receiver<Answer>,
+    answer: SyncSender<Answer>,
+    hour: UtcMicros,
+}
+
+/// What a task brings back.
+enum Answer {
+    /// Something that the protocol decides on.
+    Event(Event),
+    /// The end of a transaction.
+    Written(Partition, Assignment, Written),
+}
+
+impl<S: Source> Pipeline<S> {
+    /// A line that has not read anything yet. Tasks run on `runtime`.
+    pub fn new(topic: Topic, source: S, claimant: Claimant, progress: Arc<Progress>, runtime: Handle) -> Self {
+        let (answer, answers) = sync_channel(ANSWERS);
+        let writers = Arc::new(Semaphore::new(topic.writers));
+        Self {
+            topic,
+            source,
+            claimant,
+            protocol: Protocol::default(),
+            lanes: BTreeMap::new(),
+            writers,
+            progress,
+            runtime,
+            answers,
+            answer,
+            hour: UtcMicros::default(),
+        }
+    }
+
+    /// The straight line: read, decode, write, until told to stop; then finish what is under way.
+    ///
+    /// # Errors
+    /// The source is dead.
+    pub fn run(mut self) -> Result<(), SourceError> {
+        while !self.progress.is_stopping() {
+            self.read()?;
+            self.take_answers();
+            self.write_due();
+        }
+        self.drain();
+        Ok(())
+    }
+
+    /// Takes what the source has, up to a bound: messages into their buffers, everything else to the protocol.
+    fn read(&mut self) -> Result<(), SourceError> {
+        self.progress.tick(clock::now());
+        if self.is_saturated() {
+            self.await_answer(POLL);
+            return Ok(());
+        }
+        let mut timeout = self.poll_timeout();
+        for _ in 0..MESSAGES_PER_TURN {
+            let now = Instant::now();
+            let (lanes, protocol, mut taken) = (&mut self.lanes, &self.protocol, false);
+            let mut take = |message: &Message<'_>| {
+                taken = true;
+                if protocol.is_consuming(message.partition)
+                    && let Some(lane) = lanes.get_mut(&message.partition)
+                {
+                    lane.take(message, now);
+                }
+            };
+            match self.source.poll(timeout, &mut take) {
+                Ok(Some(event)) => self.on_source_event(event),
+                Ok(None) if !taken => return Ok(()),
+                Ok(None) => {}
+                Err(SourceError::Fatal(error)) => return Err(SourceError::Fatal(error)),
+                Err(SourceError::Transient(error)) => {
+                    tracing::debug!(kafka.topic = self.topic.name, error, "kafka");
+                    return Ok(());
+                }
+            }
+            if self.is_saturated() {
+                return Ok(());
+            }
+            timeout = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn on_source_event(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Assigned(partitions) => {
+                self.progress.rebalanced("assigned", &partitions);
+                partitions.into_iter().for_each(|partition| self.feed(Event::Assigned(partition)));
+            }
+            SourceEvent::Revoked(partitions) => {
+                self.progress.rebalanced("revoked", &partitions);
+                partitions.into_iter().for_each(|partition| self.feed(Event::Revoked(partition)));
+            }
+            SourceEvent::End { partition, position } => {
+                if let Some(lane) = self.lanes.get_mut(&partition) {
+                    lane.buffer.advance(position, Instant::now());
+                }
+            }
+            SourceEvent::OffsetsLost => self.feed(Event::OffsetsLost),
+        }
+    }
+
+    fn take_answers(&mut self) {
+        while let Ok(answer) = self.answers.try_recv() {
+            self.on_answer(answer);
+        }
+    }
+
+    fn on_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Event(event) => self.feed(event),
+            Answer::Written(partition, assignment, written) => {
+                self.feed(Event::WriteEnded(partition, assignment, written.outcome));
+            }
+        }
+    }
+
+    /// Hands every due batch over that the protocol lets go.
+    fn write_due(&mut self) {
+        let now = Instant::now();
+        let ready: Vec<Partition> =
+            self.lanes.keys().copied().filter(|partition| self.protocol.can_write(*partition)).collect();
+        for partition in ready {
+            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
+            let Some((batch, trigger)) = lane.dispatch(now) else { continue };
+            self.progress.dispatched(&batch, std::mem::take(&mut lane.flags), trigger);
+            self.feed(Event::BatchReady(partition, batch.from, batch.to));
+        }
+        self.hold_full_lanes(now);
+    }
+
+    /// Gives the protocol an event and carries out what it says.
+    fn feed(&mut self, event: Event) {
+        for command in self.protocol.on(event) {
+            self.carry_out(command);
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Claim(partition, assignment) => self.claim(partition, assignment),
+            Command::Consume(partition, offset) => self.consume(partition, offset),
+            Command::Write(partition, assignment, claim) => self.write(partition, assignment, claim),
+            Command::AskPosition(partition, assignment, claim) => self.ask(partition, assignment, claim),
+            Command::RetryLater(partition, assignment, attempt) => {
+                self.spawn(async move {
+                    tokio::time::sleep(backoff::pause(attempt)).await;
+                    Answer::Event(Event::RetryDue(partition, assignment))
+                });
+            }
+            Command::Committed(partition, next_offset) => self.committed(partition, next_offset),
+            Command::Drop(partition) => {
+                self.lanes.remove(&partition);
+                self.source.stop(partition);
+                self.progress.dropped(partition);
+            }
+            Command::Halt(partition, halt) => self.halt(partition, &halt),
+        }
+    }
+
+    fn claim(&self, partition: Partition, assignment: Assignment) {
+        let (claimant, topic) = (self.claimant.clone(), self.topic.name.clone());
+        self.spawn(async move {
+            let outcome = claimant.claim(partition).await.unwrap_or_else(|error| {
+                let error = format!("{error:#}");
+                tracing::warn!(kafka.topic = topic, kafka.partition = partition, error, "cannot claim, trying again");
+                crate::protocol::ClaimOutcome::Unknown
+            });
+            Answer::Event(Event::ClaimAnswered(partition, assignment, outcome))
+        });
+    }
+
+    fn consume(&mut self, partition: Partition, offset: i64) {
+        let buffer = Buffer::new(self.topic.kind, self.topic.batch, offset);
+        self.lanes.insert(partition, Lane::new(buffer));
+        self.progress.consuming(partition, offset);
+        if let Err(error) = self.source.consume(partition, offset) {
+            tracing::warn!(kafka.topic = self.topic.name, kafka.partition = partition, %error, "cannot consume");
+            self.feed(Event::ConsumeFailed(partition));
+        }
+    }
+
+    fn write(&mut self, partition: Partition, assignment: Assignment, claim: Claim) {
+        let Some(batch) = self.lanes.get(&partition).and_then(|lane| lane.in_flight.clone()) else { return };
+        self.hour = self.hour.max(clock::now().hour()); // the clock may step back, the ledger may not
+        let job = writer::Job {
+            store: self.claimant.store.clone(),
+            claim,
+            batch,
+            hour: self.hour,
+            progress: Arc::clone(&self.progress),
+            writers: Arc::clone(&self.writers),
+        };
+        self.spawn(async move { Answer::Written(partition, assignment, writer::write(job).await) });
+    }
+
+    fn ask(&self, partition: Partition, assignment: Assignment, claim: Claim) {
+        let store = self.claimant.store.clone();
+        self.spawn(async move {
+            let outcome = writer::ask_position(&store, &claim).await;
+            Answer::Event(Event::PositionAnswered(partition, assignment, outcome))
+        });
+    }
+
+    fn committed(&mut self, partition: Partition, next_offset: i64) {
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.in_flight = None;
+        }
+        self.source.commit(partition, next_offset);
+        self.progress.committed(partition, next_offset);
+    }
+
+    fn halt(&self, partition: Partition, halt: &Halt) {
+        self.progress.halted(partition, halt);
+        tracing::error!(
+            kafka.topic = self.topic.name,
+            kafka.partition = partition,
+            reason = halt.name(),
+            "partition halted: {halt}; an operator has to decide"
+        );
+    }
+
+    /// Runs a task whose answer comes back to this thread.
+    fn spawn(&self, task: impl Future<Output = Answer> + Send + 'static) {
+        let answer = self.answer.clone();
+        self.runtime.spawn(async move {
+            let brought = task.await;
+            // Fails only when the pipeline has ended, and then nobody needs it.
+            let _ = answer.send(brought);
+        });
+    }
+
+    /// Some lane can take nothing and is not held back yet: the next message might be for it.
+    fn is_saturated(&self) -> bool {
+        self.lanes.values().any(|lane| lane.full_since.is_some() && !lane.held)
+    }
+
+    /// A short stall only stops the reading. After a longer one the full lanes are held back, once, and flow on once.
+    fn hold_full_lanes(&mut self, now: Instant) {
+        for (partition, lane) in &mut self.lanes {
+            let hold = match lane.full_since {
+                Some(since) => lane.held || now.duration_since(since) >= HOLD_AFTER,
+                None => false,
+            };
+            if hold != lane.held {
+                lane.held = hold;
+                self.source.hold(*partition, hold);
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Duration {
+        let now = Instant::now();
+        let busy = self.lanes.values().any(|lane| lane.in_flight.is_some());
+        let due = self.lanes.values().filter(|lane| lane.in_flight.is_none());
+        let due = due.filter_map(|lane| lane.buffer.due_in(now)).min();
+        let longest = if busy { POLL_BUSY } else { POLL };
+        due.map_or(longest, |due| due.min(longest))
+    }
+
+    fn await_answer(&mut self, timeout: Duration) {
+        match self.answers.recv_timeout(timeout) {
+            Ok(answer) => self.on_answer(answer),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+
+    /// Waits for what is under way; the source is not read any more, and the group is left when it is dropped.
+    fn drain(&mut self) {
+        self.feed(Event::Drain);
+        while !self.protocol.is_settled() && !self.progress.is_out_of_time() {
+            self.await_answer(POLL);
+        }
+        // Lets the client send the last advisory commits; what it still hands out is read again by the next owner.
+        let _ = self.source.poll(Duration::ZERO, &mut |_| {});
+    }
+}

@@ -1,0 +1,239 @@
+//! `Progress`: what one pipeline has done so far, for everybody who looks from outside: metrics, log lines, health, the demo's
+//! display, and the order to stop. Written by the pipeline's thread and its tasks; no decision of the line depends on it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ledgerline_schema::batch::{Batch, Dispositions, RowCounts};
+use ledgerline_schema::events::Flags;
+use ledgerline_schema::store::{Claim, Halt, StoreError, WriteReport};
+use ledgerline_schema::time::UtcMicros;
+
+use crate::buffer::Trigger;
+use crate::clock;
+use crate::metrics::{self, Mode};
+use crate::protocol::Partition;
+
+/// Most dead letters of one batch that get a log line each; the rest is one line with their number.
+const LOGGED_DEAD_LETTERS: usize = 10;
+
+/// What one pipeline has done so far.
+#[derive(Debug)]
+pub struct Progress {
+    topic: String,
+    mode: Mode,
+    stopping: AtomicBool,
+    out_of_time: AtomicBool,
+    last_tick: AtomicI64,
+    bytes: AtomicU64,
+    totals: Mutex<Totals>,
+    partitions: Mutex<BTreeMap<Partition, PartitionProgress>>,
+}
+
+/// Sums over all committed batches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    /// Batches.
+    pub batches: u64,
+    /// Offsets by disposition.
+    pub dispositions: Dispositions,
+    /// Rows by outcome.
+    pub rows: RowCounts,
+    /// Bytes of the records.
+    pub bytes: u64,
+}
+
+/// Where one assigned partition stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartitionProgress {
+    /// The next offset to store; none before the claim is answered.
+    pub next_offset: Option<i64>,
+    /// Timestamp of the oldest record that is read and not stored.
+    pub oldest_waiting: Option<UtcMicros>,
+    /// Why it is halted.
+    pub halted: Option<&'static str>,
+}
+
+impl Progress {
+    /// A pipeline that has done nothing yet. Its counters exist from now on, at 0.
+    #[must_use]
+    pub fn new(topic: &str, mode: Mode) -> Self {
+        metrics::touch(topic, mode);
+        Self {
+            topic: topic.to_owned(),
+            mode,
+            stopping: AtomicBool::new(false),
+            out_of_time: AtomicBool::new(false),
+            last_tick: AtomicI64::new(0),
+            bytes: AtomicU64::new(0),
+            totals: Mutex::default(),
+            partitions: Mutex::default(),
+        }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Sums over all committed batches.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        *lock(&self.totals)
+    }
+
+    /// Every assigned partition.
+    #[must_use]
+    pub fn partitions(&self) -> BTreeMap<Partition, PartitionProgress> {
+        lock(&self.partitions).clone()
+    }
+
+    /// When the thread last came round; none before it has started.
+    #[must_use]
+    pub fn last_tick(&self) -> Option<UtcMicros> {
+        let tick = self.last_tick.load(Relaxed);
+        (tick != 0).then_some(UtcMicros(tick))
+    }
+
+    /// Asks the pipeline to finish what is under way and end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// Tells a pipeline that still waits for a transaction to end without its answer.
+    pub fn give_up(&self) {
+        self.out_of_time.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    pub(crate) fn is_out_of_time(&self) -> bool {
+        self.out_of_time.load(Relaxed)
+    }
+
+    pub(crate) fn tick(&self, now: UtcMicros) {
+        self.last_tick.store(now.0, Relaxed);
+    }
+
+    pub(crate) fn rebalanced(&self, kind: &'static str, partitions: &[Partition]) {
+        metrics::rebalance(&self.topic, kind);
+        tracing::info!(kafka.topic = self.topic, ?partitions, "partitions {kind}");
+        let mut progress = lock(&self.partitions);
+        for partition in partitions {
+            match kind {
+                "assigned" => drop(progress.insert(*partition, PartitionProgress::default())),
+                _ => drop(progress.remove(partition)),
+            }
+        }
+        if kind == "revoked" {
+            partitions.iter().for_each(|partition| metrics::forget_partition(&self.topic, *partition));
+        }
+        metrics::assigned(&self.topic, progress.len());
+    }
+
+    pub(crate) fn consuming(&self, partition: Partition, next_offset: i64) {
+        tracing::info!(kafka.topic = self.topic, kafka.partition = partition, next_offset, "partition claimed");
+        metrics::halted(&self.topic, partition, None);
+        self.update(partition, |progress| progress.next_offset = Some(next_offset));
+    }
+
+    pub(crate) fn dropped(&self, partition: Partition) {
+        self.update(partition, |progress| progress.oldest_waiting = None);
+    }
+
+    pub(crate) fn halted(&self, partition: Partition, halt: &Halt) {
+        metrics::halted(&self.topic, partition, Some(halt.name()));
+        self.update(partition, |progress| progress.halted = Some(halt.name()));
+    }
+
+    pub(crate) fn committed(&self, partition: Partition, next_offset: i64) {
+        self.update(partition, |progress| {
+            progress.next_offset = Some(next_offset);
+            progress.oldest_waiting = None;
+        });
+    }
+
+    /// A batch leaves the buffer.
+    pub(crate) fn dispatched(&self, batch: &Batch, flags: Flags, trigger: Trigger) {
+        metrics::dispatched(&self.topic, self.mode, batch, trigger);
+        metrics::flags(&self.topic, flags);
+    }
+
+    /// A batch is in the database.
+    pub(crate) fn written(&self, claim: &Claim, batch: &Batch, report: &WriteReport, took: Duration) {
+        let bytes = batch.records.byte_len() as u64;
+        {
+            let mut totals = lock(&self.totals);
+            totals.batches += 1;
+            totals.bytes += bytes;
+            totals.dispositions.add(&report.dispositions);
+            totals.rows.add(&report.rows);
+        }
+        self.bytes.fetch_add(bytes, Relaxed);
+        metrics::written(&self.topic, self.mode, batch, report, took, clock::now());
+        for dead in report.dead.iter().take(LOGGED_DEAD_LETTERS) {
+            let letter = batch.dead_letter(dead);
+            tracing::warn!(
+                kafka.topic = self.topic,
+                kafka.partition = claim.partition,
+                kafka.offset = letter.offset,
+                correlation_id = letter.correlation_id,
+                reason = letter.reason.name(),
+                detail = letter.detail,
+                "dead letter"
+            );
+        }
+        if report.dead.len() > LOGGED_DEAD_LETTERS {
+            let more = report.dead.len() - LOGGED_DEAD_LETTERS;
+            tracing::warn!(kafka.topic = self.topic, kafka.partition = claim.partition, more, "more dead letters");
+        }
+        tracing::debug!(
+            kafka.topic = self.topic,
+            kafka.partition = claim.partition,
+            from = batch.from,
+            to = batch.to,
+            inserted = report.rows.inserted,
+            duplicate = report.rows.duplicate,
+            dead = report.dead.len(),
+            ms = took.as_millis(),
+            "batch committed"
+        );
+    }
+
+    pub(crate) fn fenced(&self, claim: &Claim) {
+        metrics::fenced(&self.topic);
+        tracing::warn!(
+            kafka.topic = self.topic,
+            kafka.partition = claim.partition,
+            epoch = claim.epoch,
+            "fenced: another worker claimed the partition; nothing was written"
+        );
+    }
+
+    pub(crate) fn write_failed(&self, claim: &Claim, batch: &Batch, error: &StoreError) {
+        metrics::write_failed(&self.topic);
+        tracing::warn!(
+            kafka.topic = self.topic,
+            kafka.partition = claim.partition,
+            from = batch.from,
+            to = batch.to,
+            %error,
+            "batch rolled back or unknown; asking the database and trying again"
+        );
+    }
+
+    fn update(&self, partition: Partition, change: impl FnOnce(&mut PartitionProgress)) {
+        if let Some(progress) = lock(&self.partitions).get_mut(&partition) {
+            change(progress);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,368 @@
+//! The write protocol as a pure state machine: what happened goes in, what to do comes out. No I/O, no clock, no threads,
+//! no rows: it knows partitions, offsets and epochs only. `pipeline.rs` feeds it and carries out its commands.
+//!
+//! What must stay true:
+//! - at most one question or transaction is under way per partition, and an answer to an older assignment is ignored;
+//! - a partition is consumed only from the position that its claim answered;
+//! - after anything but "committed", the database is asked for its position before a batch is written again;
+//! - a fence, a revocation and a halt drop what is buffered: the database's position says where to read again.
+
+use std::collections::BTreeMap;
+
+use ledgerline_schema::store::{Claim, Halt, Position};
+
+/// A partition's number within the topic.
+pub type Partition = i32;
+/// Numbers the assignments of this process, so that answers to earlier ones are told apart.
+pub type Assignment = u64;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The group gave us a partition.
+    Assigned(Partition),
+    /// The group took it away.
+    Revoked(Partition),
+    /// The claim is answered.
+    ClaimAnswered(Partition, Assignment, ClaimOutcome),
+    /// Offsets [from, to) of the partition are ready to be written.
+    BatchReady(Partition, i64, i64),
+    /// The transaction has ended.
+    WriteEnded(Partition, Assignment, WriteOutcome),
+    /// The question for the position is answered; no answer is `Unknown`.
+    PositionAnswered(Partition, Assignment, PositionOutcome),
+    /// The pause that `RetryLater` asked for is over.
+    RetryDue(Partition, Assignment),
+    /// The source could not consume the partition.
+    ConsumeFailed(Partition),
+    /// Kafka no longer has the offsets that we want, on some partition that it does not name.
+    OffsetsLost,
+    /// No more batches: finish what is under way.
+    Drain,
+}
+
+/// How a claim ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// The partition is ours from `next_offset`.
+    Claimed(Claim),
+    /// An operator has to decide.
+    Halted(Halt),
+    /// Kafka or the database did not answer.
+    Unknown,
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// Written and moved.
+    Committed,
+    /// Somebody else owns the partition.
+    Fenced,
+    /// Written or not: the database knows.
+    Unknown,
+}
+
+/// What the database says about the position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PositionOutcome {
+    /// The row, if there is one.
+    Known(Option<Position>),
+    /// The database did not answer.
+    Unknown,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Ask Kafka for lineage and range, then the database for the claim.
+    Claim(Partition, Assignment),
+    /// Consume from this offset on. Nothing of the partition is buffered yet.
+    Consume(Partition, i64),
+    /// Write the partition's ready batch under this claim.
+    Write(Partition, Assignment, Claim),
+    /// Ask the database for the position.
+    AskPosition(Partition, Assignment, Claim),
+    /// Come back with `RetryDue` after a pause that grows with the attempt.
+    RetryLater(Partition, Assignment, u32),
+    /// The batch is in the database: forget it and tell Kafka, for lag tools, that this is the next offset.
+    Committed(Partition, i64),
+    /// Stop consuming the partition and forget what is buffered.
+    Drop(Partition),
+    /// Say that an operator has to decide about this partition.
+    Halt(Partition, Halt),
+}
+
+/// What is under way for one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// A claim was asked for.
+    Claiming { attempt: u32 },
+    /// A claim failed or was fenced; another follows after a pause.
+    WaitingToClaim { attempt: u32 },
+    /// Consumed; nothing under way.
+    Idle { claim: Claim },
+    /// The transaction of [from, to) is under way.
+    Writing { claim: Claim, flight: Flight },
+    /// The database was asked whether [from, to) is in.
+    Asking { claim: Claim, flight: Flight },
+    /// [from, to) is not known to be in; after a pause the database is asked.
+    WaitingToAsk { claim: Claim, flight: Flight },
+    /// [from, to) is known not to be in; after a pause it is written again.
+    WaitingToWrite { claim: Claim, flight: Flight },
+    /// An operator has to decide.
+    Halted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flight {
+    from: i64,
+    to: i64,
+    attempt: u32,
+}
+
+impl Flight {
+    fn next_attempt(self) -> Self {
+        Self { attempt: self.attempt.saturating_add(1), ..self }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    assignment: Assignment,
+    state: State,
+}
+
+/// The protocol of one topic in one process.
+#[derive(Debug, Default)]
+pub struct Protocol {
+    partitions: BTreeMap<Partition, Entry>,
+    last_assignment: Assignment,
+    draining: bool,
+}
+
+impl Protocol {
+    /// Takes one event; answers what to do, in order.
+    #[must_use]
+    pub fn on(&mut self, event: Event) -> Vec<Command> {
+        match event {
+            Event::Assigned(partition) => self.assigned(partition),
+            Event::Revoked(partition) => self.revoked(partition),
+            Event::ClaimAnswered(partition, assignment, outcome) => {
+                self.step(partition, assignment, |entry, _| entry.claim_answered(partition, outcome))
+            }
+            Event::BatchReady(partition, from, to) => self.batch_ready(partition, from, to),
+            Event::WriteEnded(partition, assignment, outcome) => {
+                self.step(partition, assignment, |entry, _| entry.write_ended(partition, outcome))
+            }
+            Event::PositionAnswered(partition, assignment, outcome) => {
+                self.step(partition, assignment, |entry, _| entry.position_answered(partition, outcome))
+            }
+            Event::RetryDue(partition, assignment) => {
+                self.step(partition, assignment, |entry, draining| entry.retry_due(partition, draining))
+            }
+            Event::ConsumeFailed(partition) => self.reclaim(&[partition]),
+            Event::OffsetsLost => self.reclaim(&self.partitions.keys().copied().collect::<Vec<_>>()),
+            Event::Drain => {
+                self.draining = true;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether a batch of the partition may be handed over now.
+    #[must_use]
+    pub fn can_write(&self, partition: Partition) -> bool {
+        !self.draining
+            && self.partitions.get(&partition).is_some_and(|entry| matches!(entry.state, State::Idle { .. }))
+    }
+
+    /// Whether the partition is consumed: its messages belong into the buffer.
+    #[must_use]
+    pub fn is_consuming(&self, partition: Partition) -> bool {
+        self.partitions.get(&partition).is_some_and(|entry| entry.state.claim().is_some())
+    }
+
+    /// Whether no transaction and no question about one is under way, so that the process may end.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.partitions.values().all(|entry| match entry.state {
+            State::Writing { .. } | State::Asking { .. } => false,
+            State::Claiming { .. }
+            | State::WaitingToClaim { .. }
+            | State::Idle { .. }
+            | State::WaitingToAsk { .. }
+            | State::WaitingToWrite { .. }
+            | State::Halted => true,
+        })
+    }
+
+    fn assigned(&mut self, partition: Partition) -> Vec<Command> {
+        self.last_assignment += 1;
+        let assignment = self.last_assignment;
+        let state = State::Claiming { attempt: 0 };
+        self.partitions.insert(partition, Entry { assignment, state });
+        vec![Command::Claim(partition, assignment)]
+    }
+
+    fn revoked(&mut self, partition: Partition) -> Vec<Command> {
+        match self.partitions.remove(&partition) {
+            Some(_) => vec![Command::Drop(partition)],
+            None => Vec::new(),
+        }
+    }
+
+    fn batch_ready(&mut self, partition: Partition, from: i64, to: i64) -> Vec<Command> {
+        if self.draining {
+            return Vec::new();
+        }
+        let Some(entry) = self.partitions.get_mut(&partition) else { return Vec::new() };
+        let State::Idle { claim } = &entry.state else { return Vec::new() };
+        let claim = claim.clone();
+        assert_eq!(claim.next_offset, from, "partition {partition}: a batch must start where the last one ended");
+        let flight = Flight { from, to, attempt: 0 };
+        entry.state = State::Writing { claim: claim.clone(), flight };
+        vec![Command::Write(partition, entry.assignment, claim)]
+    }
+
+    /// Claims partitions again, because a claim checks what the log holds. A transaction under way is left alone: it commits
+    /// before the new claim, which then sees its position, or it is fenced by it.
+    fn reclaim(&mut self, partitions: &[Partition]) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for partition in partitions {
+            let Some(entry) = self.partitions.get_mut(partition) else { continue };
+            if entry.state.claim().is_some() {
+                self.last_assignment += 1;
+                entry.assignment = self.last_assignment;
+                commands.extend(entry.fenced(*partition));
+            }
+        }
+        commands
+    }
+
+    /// Runs `next` on the partition, unless the answer belongs to an earlier assignment.
+    fn step(
+        &mut self,
+        partition: Partition,
+        assignment: Assignment,
+        next: impl FnOnce(&mut Entry, bool) -> Vec<Command>,
+    ) -> Vec<Command> {
+        match self.partitions.get_mut(&partition) {
+            Some(entry) if entry.assignment == assignment => next(entry, self.draining),
+            Some(_) | None => Vec::new(),
+        }
+    }
+}
+
+impl State {
+    /// The claim under which the partition is consumed.
+    fn claim(&self) -> Option<&Claim> {
+        match self {
+            Self::Idle { claim }
+            | Self::Writing { claim, .. }
+            | Self::Asking { claim, .. }
+            | Self::WaitingToAsk { claim, .. }
+            | Self::WaitingToWrite { claim, .. } => Some(claim),
+            Self::Claiming { .. } | Self::WaitingToClaim { .. } | Self::Halted => None,
+        }
+    }
+}
+
+impl Entry {
+    fn claim_answered(&mut self, partition: Partition, outcome: ClaimOutcome) -> Vec<Command> {
+        let State::Claiming { attempt } = self.state else { return Vec::new() };
+        match outcome {
+            ClaimOutcome::Claimed(claim) => {
+                let from = claim.next_offset;
+                self.state = State::Idle { claim };
+                vec![Command::Consume(partition, from)]
+            }
+            ClaimOutcome::Halted(halt) => {
+                self.state = State::Halted;
+                vec![Command::Halt(partition, halt)]
+            }
+            ClaimOutcome::Unknown => self.claim_later(partition, attempt.saturating_add(1)),
+        }
+    }
+
+    fn claim_later(&mut self, partition: Partition, attempt: u32) -> Vec<Command> {
+        self.state = State::WaitingToClaim { attempt };
+        vec![Command::RetryLater(partition, self.assignment, attempt)]
+    }
+
+    fn write_ended(&mut self, partition: Partition, outcome: WriteOutcome) -> Vec<Command> {
+        let State::Writing { claim, flight } = &self.state else { return Vec::new() };
+        let (claim, flight) = (claim.clone(), *flight);
+        match outcome {
+            WriteOutcome::Committed => self.committed(partition, claim, flight.to),
+            WriteOutcome::Fenced => self.fenced(partition),
+            WriteOutcome::Unknown => {
+                self.state = State::WaitingToAsk { claim, flight };
+                vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
+            }
+        }
+    }
+
+    fn committed(&mut self, partition: Partition, mut claim: Claim, to: i64) -> Vec<Command> {
+        claim.next_offset = to;
+        self.state = State::Idle { claim };
+        vec![Command::Committed(partition, to)]
+    }
+
+    /// Somebody else claimed the partition. If the group still says that it is ours, the next claim says so too; the pause
+    /// keeps two claimants from chasing each other.
+    fn fenced(&mut self, partition: Partition) -> Vec<Command> {
+        let mut commands = vec![Command::Drop(partition)];
+        commands.extend(self.claim_later(partition, 1));
+        commands
+    }
+
+    fn position_answered(&mut self, partition: Partition, outcome: PositionOutcome) -> Vec<Command> {
+        let State::Asking { claim, flight } = &self.state else { return Vec::new() };
+        let (claim, flight) = (claim.clone(), flight.next_attempt());
+        match outcome {
+            PositionOutcome::Unknown => {
+                self.state = State::WaitingToAsk { claim, flight };
+                vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
+            }
+            PositionOutcome::Known(Some(at)) if at.epoch == claim.epoch && at.next_offset == flight.to => {
+                self.committed(partition, claim, flight.to)
+            }
+            PositionOutcome::Known(Some(at)) if at.epoch == claim.epoch && at.next_offset == flight.from => {
+                self.state = State::WaitingToWrite { claim, flight };
+                vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
+            }
+            PositionOutcome::Known(Some(_) | None) => self.fenced(partition),
+        }
+    }
+
+    fn retry_due(&mut self, partition: Partition, draining: bool) -> Vec<Command> {
+        if draining {
+            return Vec::new(); // the next process asks the database itself
+        }
+        match &self.state {
+            State::WaitingToClaim { attempt } => {
+                self.state = State::Claiming { attempt: *attempt };
+                vec![Command::Claim(partition, self.assignment)]
+            }
+            State::WaitingToAsk { claim, flight } => {
+                let claim = claim.clone();
+                self.state = State::Asking { claim: claim.clone(), flight: *flight };
+                vec![Command::AskPosition(partition, self.assignment, claim)]
+            }
+            State::WaitingToWrite { claim, flight } => {
+                let claim = claim.clone();
+                self.state = State::Writing { claim: claim.clone(), flight: *flight };
+                vec![Command::Write(partition, self.assignment, claim)]
+            }
+            State::Claiming { .. }
+            | State::Idle { .. }
+            | State::Writing { .. }
+            | State::Asking { .. }
+            | State::Halted => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Each rule of the protocol, event by event, and one random walk that checks what must stay true.
+
+use super::*;
+
+fn claim(epoch: i64, next_offset: i64) -> Claim {
+    Claim { group: "g.odds".into(), topic: "odds".into(), partition: 0, lineage_id: 1, epoch, next_offset }
+}
+
+/// A protocol whose partition 0 is consumed from offset 10 under epoch 1.
+fn consuming() -> Protocol {
+    let mut protocol = Protocol::default();
+    assert_eq!(protocol.on(Event::Assigned(0)), [Command::Claim(0, 1)]);
+    let claimed = Event::ClaimAnswered(0, 1, ClaimOutcome::Claimed(claim(1, 10)));
+    assert_eq!(protocol.on(claimed), [Command::Consume(0, 10)]);
+    protocol
+}
+
+/// As `consuming`, with the transaction of [10, 20) under way.
+fn writing() -> Protocol {
+    let mut protocol = consuming();
+    assert_eq!(protocol.on(Event::BatchReady(0, 10, 20)), [Command::Write(0, 1, claim(1, 10))]);
+    protocol
+}
+
+/// As `writing`, with the COMMIT's answer lost and the position asked for.
+fn asking() -> Protocol {
+    let mut protocol = writing();
+    let lost = Event::WriteEnded(0, 1, WriteOutcome::Unknown);
+    assert_eq!(protocol.on(lost), [Command::RetryLater(0, 1, 0)]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, claim(1, 10))]);
+    protocol
+}
+
+fn known(epoch: i64, next_offset: i64) -> Event {
+    Event::PositionAnswered(0, 1, PositionOutcome::Known(Some(Position { next_offset, epoch })))
+}
+
+#[test]
+fn a_committed_batch_moves_the_position() {
+    let mut protocol = writing();
+    assert!(!protocol.can_write(0));
+    let committed = Event::WriteEnded(0, 1, WriteOutcome::Committed);
+    assert_eq!(protocol.on(committed), [Command::Committed(0, 20)]);
+    assert_eq!(protocol.on(Event::BatchReady(0, 20, 30)), [Command::Write(0, 1, claim(1, 20))]);
+}
+
+#[test]
+fn a_lost_answer_of_a_commit_that_happened_is_not_written_again() {
+    let mut protocol = asking();
+    assert_eq!(protocol.on(known(1, 20)), [Command::Committed(0, 20)]);
+}
+
+#[test]
+fn a_lost_answer_of_a_commit_that_did_not_happen_is_written_again() {
+    let mut protocol = asking();
+    assert_eq!(protocol.on(known(1, 10)), [Command::RetryLater(0, 1, 1)]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10))]);
+}
+
+#[test]
+fn another_epoch_or_position_is_a_fence() {
+    for event in [known(2, 20), known(2, 10), known(1, 15), Event::PositionAnswered(0, 1, PositionOutcome::Known(None))] {
+        let mut protocol = asking();
+        assert_eq!(protocol.on(event), [Command::Drop(0), Command::RetryLater(0, 1, 1)]);
+        assert!(!protocol.is_consuming(0));
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
+    }
+}
+
+#[test]
+fn a_silent_database_is_asked_again_and_again() {
+    let mut protocol = asking();
+    for attempt in 1..4 {
+        let silent = Event::PositionAnswered(0, 1, PositionOutcome::Unknown);
+        assert_eq!(protocol.on(silent), [Command::RetryLater(0, 1, attempt)]);
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, claim(1, 10))]);
+    }
+}
+
+#[test]
+fn a_fenced_write_drops_the_buffer_and_claims_again() {
+    let mut protocol = writing();
+    let fenced = Event::WriteEnded(0, 1, WriteOutcome::Fenced);
+    assert_eq!(protocol.on(fenced), [Command::Drop(0), Command::RetryLater(0, 1, 1)]);
+}
+
+#[test]
+fn an_answer_after_a_revocation_is_ignored() {
+    let mut protocol = writing();
+    assert_eq!(protocol.on(Event::Revoked(0)), [Command::Drop(0)]);
+    assert_eq!(protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Committed)), []);
+    assert_eq!(protocol.on(Event::Assigned(0)), [Command::Claim(0, 2)]);
+    assert_eq!(protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Committed)), []);
+    assert_eq!(protocol.on(Event::ClaimAnswered(0, 1, ClaimOutcome::Claimed(claim(1, 10)))), []);
+}
+
+#[test]
+fn a_failed_claim_is_tried_again_with_growing_pauses() {
+    let mut protocol = Protocol::default();
+    let _ = protocol.on(Event::Assigned(0));
+    for attempt in 1..4 {
+        let failed = Event::ClaimAnswered(0, 1, ClaimOutcome::Unknown);
+        assert_eq!(protocol.on(failed), [Command::RetryLater(0, 1, attempt)]);
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
+    }
+}
+
+#[test]
+fn a_halted_partition_stays_halted() {
+    let mut protocol = Protocol::default();
+    let _ = protocol.on(Event::Assigned(0));
+    let halted = Event::ClaimAnswered(0, 1, ClaimOutcome::Halted(Halt::TopicRecreated));
+    assert_eq!(protocol.on(halted), [Command::Halt(0, Halt::TopicRecreated)]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), []);
+    assert_eq!(protocol.on(Event::BatchReady(0, 10, 20)), []);
+    assert!(!protocol.is_consuming(0));
+}
+
+#[test]
+fn lost_offsets_claim_again_and_leave_the_transaction_alone() {
+    for mut protocol in [consuming(), writing()] {
+        assert_eq!(protocol.on(Event::OffsetsLost), [Command::Drop(0), Command::RetryLater(0, 2, 1)]);
+        assert_eq!(protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Committed)), []);
+        assert_eq!(protocol.on(Event::RetryDue(0, 2)), [Command::Claim(0, 2)]);
+    }
+}
+
+#[test]
+fn a_partition_that_cannot_be_consumed_is_claimed_again() {
+    assert_eq!(consuming().on(Event::ConsumeFailed(0)), [Command::Drop(0), Command::RetryLater(0, 2, 1)]);
+    assert_eq!(consuming().on(Event::ConsumeFailed(7)), []);
+}
+
+#[test]
+fn draining_finishes_and_starts_nothing() {
+    let mut protocol = writing();
+    assert_eq!(protocol.on(Event::Drain), []);
+    assert!(!protocol.is_settled());
+    assert_eq!(protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Committed)), [Command::Committed(0, 20)]);
+    assert!(protocol.is_settled());
+    assert!(!protocol.can_write(0));
+    assert_eq!(protocol.on(Event::BatchReady(0, 20, 30)), []);
+}
+
+/// The database of the random walk: one position row.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    next_offset: i64,
+    epoch: i64,
+}
+
+proptest::proptest! {
+    /// One partition against a row that may lose answers and be claimed by others: every committed range starts where the
+    /// row stood, so nothing is written twice or passed over.
+    #[test]
+    fn every_commit_starts_where_the_row_stands(steps in proptest::collection::vec((0u8..10, 1i64..50), 1..300)) {
+        let mut row = Row { next_offset: 0, epoch: 0 };
+        let mut protocol = Protocol::default();
+        let mut pending = protocol.on(Event::Assigned(0));
+        let mut reading = 0i64; // where the consumer would start the next batch
+        let mut batch = (0i64, 0i64);
+        for (dice, size) in steps {
+            if dice == 0 {
+                row.epoch += 1; // somebody else claims
+                row.next_offset += size; // and writes
+            }
+            let event = match pending.pop() {
+                None if protocol.can_write(0) => {
+                    batch = (reading, reading + size);
+                    Event::BatchReady(0, batch.0, batch.1)
+                }
+                None => Event::Drain,
+                Some(Command::Claim(_, a)) if dice == 1 => Event::ClaimAnswered(0, a, ClaimOutcome::Unknown),
+                Some(Command::Claim(_, a)) => {
+                    row.epoch += 1;
+                    Event::ClaimAnswered(0, a, ClaimOutcome::Claimed(claim(row.epoch, row.next_offset)))
+                }
+                Some(Command::Consume(_, offset)) => { reading = offset; continue }
+                Some(Command::Committed(_, offset)) => { reading = offset; continue }
+                Some(Command::Write(_, a, claim)) => {
+                    let ours = row.next_offset == batch.0 && row.epoch == claim.epoch;
+                    let commits = ours && dice != 2;
+                    if commits {
+                        row.next_offset = batch.1;
+                    }
+                    let outcome = match (ours, commits, dice) {
+                        (false, ..) => WriteOutcome::Fenced,
+                        (true, true, 3) | (true, false, _) => WriteOutcome::Unknown,
+                        (true, true, _) => WriteOutcome::Committed,
+                    };
+                    Event::WriteEnded(0, a, outcome)
+                }
+                Some(Command::AskPosition(_, a, _)) if dice == 4 => {
+                    Event::PositionAnswered(0, a, PositionOutcome::Unknown)
+                }
+                Some(Command::AskPosition(_, a, _)) => {
+                    let at = Position { next_offset: row.next_offset, epoch: row.epoch };
+                    Event::PositionAnswered(0, a, PositionOutcome::Known(Some(at)))
+                }
+                Some(Command::RetryLater(_, a, _)) => Event::RetryDue(0, a),
+                Some(Command::Drop(_)) | Some(Command::Halt(..)) => continue,
+            };
+            if event == Event::Drain {
+                proptest::prop_assert!(false, "the protocol is stuck: nothing pending and no batch may be written");
+            }
+            let mut commands = protocol.on(event);
+            for command in &commands {
+                if let Command::Committed(_, to) = command {
+                    proptest::prop_assert!(row.next_offset >= *to, "told Kafka about an offset that is not stored");
+                }
+            }
+            commands.reverse(); // popped from the end, in order
+            pending.splice(0..0, commands);
+        }
+    }
+}

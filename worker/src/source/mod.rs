@@ -1,0 +1,104 @@
+//! `Source`: where messages come from. Live consumption, and later replay, backfill and redrive, are the same line with
+//! another Source. `Log` answers questions about the log without moving in it.
+
+pub mod kafka;
+mod native;
+
+use std::time::Duration;
+
+use ledgerline_schema::events::RawHeader;
+use ledgerline_schema::store::{Lineage, LogRange};
+use ledgerline_schema::time::UtcMicros;
+use thiserror::Error;
+
+use crate::config::Start;
+use crate::protocol::Partition;
+
+/// One raw record, borrowed from the source's own memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset.
+    pub offset: i64,
+    /// Its key; null and empty are different.
+    pub key: Option<&'a [u8]>,
+    /// Its value; null is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Its headers in order.
+    pub headers: &'a [RawHeader<'a>],
+    /// Its timestamp, if it has one.
+    pub timestamp: Option<UtcMicros>,
+}
+
+/// What a source tells besides messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceEvent {
+    /// These partitions are ours to claim.
+    Assigned(Vec<Partition>),
+    /// These are no longer ours.
+    Revoked(Vec<Partition>),
+    /// Nothing is left to read at the moment; every offset below `position` has been handed out or holds no record.
+    End {
+        /// The partition.
+        partition: Partition,
+        /// The next offset that a record can have.
+        position: i64,
+    },
+    /// The log no longer has the offsets that we want, on some partition.
+    OffsetsLost,
+}
+
+/// What went wrong with a source.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// The client is dead; the process has to end.
+    #[error("fatal Kafka client error: {0}")]
+    Fatal(String),
+    /// It may work the next time.
+    #[error("kafka: {0}")]
+    Transient(String),
+}
+
+/// Where messages come from. Called by one thread, which never waits for anything else in between.
+pub trait Source {
+    /// Waits up to `timeout` for something. A message is handed to `take` while it is borrowed; anything else is returned.
+    ///
+    /// # Errors
+    /// `Fatal`: the source is dead. `Transient`: nothing happened, poll again.
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        take: &mut dyn FnMut(&Message<'_>),
+    ) -> Result<Option<SourceEvent>, SourceError>;
+
+    /// Hands out the partition's messages from `offset` on.
+    ///
+    /// # Errors
+    /// The partition cannot be consumed now.
+    fn consume(&mut self, partition: Partition, offset: i64) -> Result<(), SourceError>;
+
+    /// Hands out nothing of the partition any more. No error where it was not consumed.
+    fn stop(&mut self, partition: Partition);
+
+    /// Holds the partition's messages back, or lets them flow on from where they were held.
+    fn hold(&mut self, partition: Partition, held: bool);
+
+    /// Tells outsiders that everything before `next_offset` is stored. Advisory, never read back, never an error.
+    fn commit(&mut self, partition: Partition, next_offset: i64);
+}
+
+/// Questions about a log, each answered within a bound. Called off the source's thread; may block.
+pub trait Log: Send + Sync + 'static {
+    /// The partition's lineage and what it holds now.
+    ///
+    /// # Errors
+    /// The brokers did not answer.
+    fn describe(&self, partition: Partition) -> Result<(Lineage, LogRange), SourceError>;
+
+    /// Where each partition of the topic starts under that policy, as numbers.
+    ///
+    /// # Errors
+    /// The brokers did not answer.
+    fn starts(&self, start: Start) -> Result<Vec<(Lineage, i64)>, SourceError>;
+}

@@ -1,0 +1,102 @@
+//! `Workers`: the pipelines of one process: starts a thread for each, stops them together. Used by `run` and `demo`.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use ledgerline_schema::store::Store;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::claim::Claimant;
+use crate::config::{Config, Topic};
+use crate::pipeline::Pipeline;
+use crate::progress::Progress;
+use crate::source::SourceError;
+use crate::source::kafka::{KafkaLog, KafkaSource, group_of};
+
+/// How long leaving the group may take after the last transaction has ended.
+const LEAVE: Duration = Duration::from_secs(3);
+
+/// The pipelines of one process.
+pub struct Workers {
+    /// What each pipeline has done, in the order of the topics.
+    pub progress: Arc<[Arc<Progress>]>,
+    /// A client for questions per pipeline.
+    pub logs: Vec<Arc<KafkaLog>>,
+    threads: Vec<JoinHandle<()>>,
+    ended: mpsc::Receiver<Result<(), SourceError>>,
+}
+
+impl Workers {
+    /// Starts one thread per topic. Nothing has to be reachable yet: each pipeline tries until it is.
+    ///
+    /// # Errors
+    /// A setting that the Kafka client refuses, or no thread could be had.
+    pub fn start(
+        config: &Config,
+        topics: &[Topic],
+        store: &Store,
+        progress: Arc<[Arc<Progress>]>,
+    ) -> anyhow::Result<Self> {
+        let (report, ended) = mpsc::channel(topics.len().max(1));
+        let (mut threads, mut logs) = (Vec::new(), Vec::new());
+        for (topic, done) in topics.iter().zip(progress.iter()) {
+            let source = KafkaSource::subscribe(&config.kafka, &topic.name)?;
+            let log = Arc::new(KafkaLog::new(&config.kafka, &topic.name)?);
+            let claimant = Claimant {
+                group: group_of(&config.kafka, &topic.name).into(),
+                owner: format!("pid {}", std::process::id()),
+                start: config.kafka.start,
+                store: store.clone(),
+                log: log.clone(),
+            };
+            let pipeline = Pipeline::new(topic.clone(), source, claimant, Arc::clone(done), Handle::current());
+            let report = report.clone();
+            let thread = std::thread::Builder::new().name(format!("pipeline {}", topic.name));
+            let thread = thread.spawn(move || {
+                let ended = pipeline.run();
+                // Nobody listens only when the process is past waiting.
+                let _ = report.try_send(ended);
+            });
+            threads.push(thread.context("cannot start a thread")?);
+            logs.push(log);
+        }
+        Ok(Self { progress, logs, threads, ended })
+    }
+
+    /// Waits until a pipeline ends by itself, which it should not.
+    pub async fn ended(&mut self) -> SourceError {
+        match self.ended.recv().await {
+            Some(Err(error)) => error,
+            Some(Ok(())) => SourceError::Fatal("a pipeline ended without being told to".into()),
+            None => SourceError::Fatal("every pipeline panicked".into()),
+        }
+    }
+
+    /// Lets every pipeline finish what is under way and leave its group. Answers whether all did in time.
+    pub async fn stop(self, drain: Duration) -> bool {
+        self.progress.iter().for_each(|progress| progress.stop());
+        let deadline = Instant::now() + drain;
+        if finished(&self.threads, deadline).await {
+            return true;
+        }
+        // A thread may still wait for a transaction whose answer does not come. The next owner asks the database.
+        self.progress.iter().for_each(|progress| progress.give_up());
+        finished(&self.threads, Instant::now() + LEAVE).await
+    }
+}
+
+async fn finished(threads: &[JoinHandle<()>], deadline: Instant) -> bool {
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        if threads.iter().all(JoinHandle::is_finished) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        ticks.tick().await;
+    }
+}
