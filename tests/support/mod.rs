@@ -7,6 +7,7 @@
 
 pub mod kafka;
 pub mod postgres;
+pub mod tables;
 pub mod worker;
 
 use std::time::{Duration, Instant};

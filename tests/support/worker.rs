@@ -26,7 +26,7 @@ impl Setup {
         }
     }
 
-    /// Further lines for `[topics.<kind>]` of every topic.
+    /// Further lines at the end of the configuration.
     pub fn with(mut self, extra: &str) -> Self {
         extra.clone_into(&mut self.extra);
         self
@@ -44,11 +44,11 @@ impl Setup {
         );
         for kind in ["games", "odds", "articles"] {
             match self.topics.iter().find(|(name, _)| *name == kind) {
-                Some((_, topic)) => text += &format!("[topics.{kind}]\nname = \"{topic}\"\n{}\n", self.extra),
+                Some((_, topic)) => text += &format!("[topics.{kind}]\nname = \"{topic}\"\n"),
                 None => text += &format!("[topics.{kind}]\nenabled = false\n"),
             }
         }
-        std::fs::write(&path, text).expect("the configuration is written");
+        std::fs::write(&path, text + &self.extra).expect("the configuration is written");
         path
     }
 

@@ -4,6 +4,8 @@
 pub mod kafka;
 mod native;
 
+pub(crate) use native::skip_mock_rebalance_delay;
+
 use std::time::Duration;
 
 use ledgerline_schema::events::RawHeader;

@@ -1,0 +1,100 @@
+//! The game that the summary shows: of some of the simulated ones the one whose line moved most. Reads the database through the
+//! store's queries; called by the demo's summary.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::Context;
+use ledgerline_schema::events::odds::american_from_decimal;
+use ledgerline_schema::store::{LatestQuote, Movement, Store};
+
+use super::chart::{self, Span};
+use super::simulate::{Fixture, SYSTEM};
+
+/// One game of so many is looked at.
+const ONE_OF: usize = 12;
+
+/// A game with what is stored about it.
+#[derive(Debug)]
+pub struct Featured {
+    fixture: Fixture,
+    latest: Vec<LatestQuote>,
+    moved: LatestQuote,
+    movement: Vec<Movement>,
+}
+
+impl Featured {
+    /// Finds the game; none where no quote is stored.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn find(store: &Store, fixtures: &[Fixture]) -> anyhow::Result<Option<Self>> {
+        let mut found: Option<(usize, Self)> = None;
+        for fixture in fixtures.iter().step_by(ONE_OF) {
+            let latest = store.latest_odds(SYSTEM, &fixture.id).await.context("cannot read the latest odds")?;
+            // One side tells the line of both; one book that of most.
+            let Some(moved) = latest.iter().find(|quote| quote.side == "over").or(latest.first()).cloned() else {
+                continue;
+            };
+            let movement = store.line_movement(moved.selection_id).await.context("cannot read a line's movement")?;
+            let changes = movement.windows(2).filter(|pair| pair[0].line != pair[1].line).count();
+            if found.as_ref().is_none_or(|(most, _)| changes > *most) {
+                found = Some((changes, Self { fixture: fixture.clone(), latest, moved, movement }));
+            }
+        }
+        Ok(found.map(|(_, featured)| featured))
+    }
+
+    /// The latest quotes, one line per book, and the movement.
+    pub fn text(&self) -> String {
+        let Fixture { teams, sport, commence, .. } = &self.fixture;
+        let start = commence.to_string();
+        let (day, time) = (&start[..10], &start[11..16]);
+        let mut text = format!("Latest odds: {teams}\n  {}, starts {day} {time} UTC\n\n", sport.replace('_', " "));
+        text += &self.latest_table();
+        let spans: Vec<Span> = self.movement.iter().filter_map(span).collect();
+        let (from, to) = (spans.first().map_or(0.0, |span| span.value), spans.last().map_or(0.0, |span| span.value));
+        let LatestQuote { sportsbook, market, .. } = &self.moved;
+        let _ = writeln!(
+            text,
+            "\nLine movement: {market} points of this game at {sportsbook}, {from} to {to}, UTC\n\n{}",
+            chart::draw(&spans)
+        );
+        text
+    }
+
+    fn latest_table(&self) -> String {
+        let mut books: BTreeMap<&str, BTreeMap<(&str, &str), String>> = BTreeMap::new();
+        for quote in &self.latest {
+            let cell = cell(quote);
+            books.entry(&quote.sportsbook).or_default().insert((&quote.market, &quote.side), cell);
+        }
+        let columns = [("moneyline", "home"), ("moneyline", "away"), ("spread", "home"), ("spread", "away"), ("total", "over"), ("total", "under")];
+        let mut text = format!("  {:<10}  {:<14}{:<24}{}\n", "", "moneyline", "spread", "total");
+        let _ = writeln!(text, "  {:<10}  {:<7}{:<7}{:<12}{:<12}{:<12}{}", "book", "home", "away", "home", "away", "over", "under");
+        for (book, cells) in books {
+            let mut row = format!("  {book:<10}  ");
+            for (market, side) in columns {
+                let width = if market == "moneyline" { 7 } else { 12 };
+                let cell = cells.get(&(market, side)).map_or("-", String::as_str);
+                let _ = write!(row, "{cell:<width$}");
+            }
+            let _ = writeln!(text, "{}", row.trim_end());
+        }
+        text
+    }
+}
+
+/// Line and American price: `-2.5 -110`.
+fn cell(quote: &LatestQuote) -> String {
+    let price = quote.price.map_or("off".to_owned(), |price| format!("{:+}", american_from_decimal(price)));
+    match (quote.line, quote.market.as_str()) {
+        (None, _) => price,
+        (Some(line), "spread") => format!("{line:+} {price}"),
+        (Some(line), _) => format!("{line} {price}"),
+    }
+}
+
+fn span(movement: &Movement) -> Option<Span> {
+    Some(Span { from: movement.from, to: movement.to, value: movement.line? })
+}
