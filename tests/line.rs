@@ -120,6 +120,30 @@ async fn some_progress(database: &Database, quotes: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn terminated_sessions_lose_and_double_nothing() {
+    let topic = kafka::topic("odds", 2).await;
+    let (brokers, to, all) = (kafka::brokers(), topic.clone(), records(20, 200));
+    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
+    let database = Database::postgres().await;
+    let small = "[topics.odds.batch]\nrows = 20\nage_ms = 20";
+    let setup = Setup::new(&database.url, &[("odds", &topic)]).with(small);
+    setup.must(&["migrate", "up"]);
+    let mut worker = setup.start();
+    let terminate = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+                     where application_name = 'ledgerline' and datname = current_database()";
+    for quotes in [500, 1_500, 2_500, 4_000, 6_000] {
+        some_progress(&database, quotes).await;
+        database.number(terminate).await;
+    }
+    stored(&database, &topic, 2).await;
+    assert!(worker.stop().await.success());
+    assert_eq!(database.number("select count(*) from odds").await, 8_000);
+    assert_eq!(database.number("select sum(duplicate) + sum(dead) from offset_ledger").await, 0);
+    clean(&setup);
+    database.drop_now().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tombstones_and_aborted_transactions_are_accounted_for() {
     let database = Database::postgres().await;
     let topic = kafka::topic("odds", 1).await;

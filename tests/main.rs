@@ -3,3 +3,6 @@
 mod support;
 
 mod line;
+mod contracts;
+mod store;
+mod tidy;

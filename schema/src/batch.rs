@@ -4,6 +4,7 @@
 //! disposition; the original bytes of every record are kept until the batch is committed.
 
 use crate::dead_letter::DeadLetter;
+use crate::events::envelope::Origin;
 use crate::events::{RawHeader, RawRecord, Reason, Rejection, Rows};
 use crate::time::UtcMicros;
 
@@ -290,7 +291,7 @@ impl Batch {
             key: record.key.clone().map(|key| bytes[key].to_vec()),
             payload: value.to_vec(),
             headers: crate::dead_letter::headers_to_json(&headers),
-            correlation_id: crate::events::envelope::correlation_id(&raw),
+            origin: Origin::of(&raw),
             reason: dead.rejection.reason,
             detail: dead.rejection.detail.clone(),
         }

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
+use crate::events::envelope::Origin;
 use crate::events::{RawHeader, Reason};
 use crate::sql_types::Json;
 use crate::time::UtcMicros;
@@ -22,8 +23,8 @@ pub struct DeadLetter {
     pub payload: Vec<u8>,
     /// Its headers in order: `[{"name": …, "value": …}]`, `name_base64` and `value_base64` where text would not be exact.
     pub headers: Json,
-    /// Ties it to the poll that published it.
-    pub correlation_id: Option<String>,
+    /// Ties it to the poll and the trace that published it.
+    pub origin: Origin,
     /// Why it could not be applied.
     pub reason: Reason,
     /// What is wrong where, on one line.

@@ -29,6 +29,7 @@ diesel::table! {
         topic -> Text,
         partition -> Integer,
         lineage_id -> Integer,
+        start_offset -> BigInt,
         next_offset -> BigInt,
         epoch -> BigInt,
         owner -> Text,
@@ -74,6 +75,7 @@ diesel::table! {
         reason -> Text,
         detail -> Text,
         correlation_id -> Nullable<Text>,
+        trace_parent -> Nullable<Text>,
         created_at -> UtcTimestamp,
     }
 }

@@ -55,7 +55,8 @@ async fn equal_content_seen_later_makes_what_lies_between_stale(lab: &Lab) {
 
 async fn twins_of_one_page_are_one_article(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
-    let twins = ["https://EXAMPLE.com//a?utm_source=feed", "https://example.com/a/amp", "https://example.com/a#top"];
+    let twins =
+        ["https://EXAMPLE.com//a?utm_source=feed", "https://example.com/a/amp", "https://example.com/a#top"];
     let events = [PAGE, twins[0], twins[1], twins[2]].map(|url| article(url, 1, "one"));
     assert_eq!(line.events(&events).await.rows, counts(1, 0, 3, 0));
     assert_eq!(line.events(&[article("https://example.com/b", 1, "one")]).await.rows, counts(1, 0, 0, 0));

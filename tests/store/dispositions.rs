@@ -81,14 +81,22 @@ async fn a_dead_letter_keeps_the_record_byte_for_byte(lab: &Lab) {
         RawHeader { name: b"none", value: None },
         RawHeader { name: b"correlation_id", value: Some(b"poll-7") },
     ];
-    batch.push(0, Some(b"\x00key"), &RawRecord { value: b"\x00\xff{", headers: &headers, timestamp: Some(now()) });
+    batch.push(
+        0,
+        Some(b"\x00key"),
+        &RawRecord { value: b"\x00\xff{", headers: &headers, timestamp: Some(now()) },
+    );
     batch.push(1, None, &RawRecord { value: b"", headers: &[], timestamp: None });
     line.try_write(&batch).await.expect("written");
     let hex = |column: &str| {
-        if lab.database.is_sqlite() { format!("lower(hex({column}))") } else { format!("encode({column}, 'hex')") }
+        if lab.database.is_sqlite() {
+            format!("lower(hex({column}))")
+        } else {
+            format!("encode({column}, 'hex')")
+        }
     };
     let sql = format!(
-        "select record_offset || ' ' || coalesce({}, 'null') || ' ' || {} || ' ' || reason || ' ' || \
+        "select record_offset || ' ' || (case when key is null then 'null' else {} end) || ' ' || {} || ' ' || reason || ' ' || \
          coalesce(correlation_id, 'null') || ' ' || (case when record_timestamp is null then 'never' else 'then' end) as line \
          from dead_letters",
         hex("key"),
@@ -96,7 +104,10 @@ async fn a_dead_letter_keeps_the_record_byte_for_byte(lab: &Lab) {
     );
     let expected = ["0 006b6579 00ff7b malformed_json poll-7 then", "1 null  malformed_json null never"];
     assert_eq!(lab.database.lines(&sql).await, expected);
-    let stored = lab.database.line("select cast(headers as text) as line from dead_letters where record_offset = 0").await;
+    let stored = lab
+        .database
+        .line("select cast(headers as text) as line from dead_letters where record_offset = 0")
+        .await;
     let back = ledgerline_schema::dead_letter::headers_from_json(&ledgerline_schema::sql_types::Json(stored));
     let sent = headers.map(|header| (header.name.to_vec(), header.value.map(<[u8]>::to_vec)));
     assert_eq!(back, Some(sent.to_vec()));
@@ -117,7 +128,8 @@ async fn a_dead_letter_that_another_group_stored_stays_as_it_is(lab: &Lab) {
     let before = lab.database.view("dead_letters").await;
     let lineage = super::lab::lineage(KIND, 0);
     lab.store.start("other", &[(lineage.clone(), 0)], now()).await.expect("a start");
-    let request = ledgerline_schema::store::ClaimRequest { group: "other".into(), ..super::lab::request(lineage) };
+    let request =
+        ledgerline_schema::store::ClaimRequest { group: "other".into(), ..super::lab::request(lineage) };
     let claim = super::lab::claim(&lab.store, &request).await;
     let mut other = Line { claim, next: 0, ..line };
     assert_eq!(other.write(&[At::Bytes("{")]).await.dispositions.dead, 1);

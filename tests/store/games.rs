@@ -92,14 +92,20 @@ async fn the_whole_state_is_replaced_fields_left_out_included(lab: &Lab) {
     full["data"]["home_score"] = json!(3);
     line.events(&[full, event("game.v1", 2, json!({"game": {"system": "test", "id": "g"}}))]).await;
     let text = if lab.database.is_sqlite() { "details" } else { "details::text" };
-    let sql = format!("select coalesce(home_team, '-') || coalesce(home_score, -1) || status || {text} as line from games");
+    let sql = format!(
+        "select coalesce(home_team, '-') || coalesce(home_score, -1) || status || {text} as line from games"
+    );
     assert_eq!(lab.database.line(&sql).await, "--1unknown{}");
 }
 
 /// An event of one system that says what another calls the game.
 fn linking(system: &str, id: &str, second: u32, others: Value) -> Value {
-    event("game.v1", second, json!({"game": {"system": system, "id": id, "external_ids": others},
-                                    "details": {"of": system}}))
+    event(
+        "game.v1",
+        second,
+        json!({"game": {"system": system, "id": id, "external_ids": others},
+                                    "details": {"of": system, "at": second}}),
+    )
 }
 
 const REFS: &str = "select r.system || ':' || r.external_id || ' ' || \
@@ -136,7 +142,8 @@ async fn a_conflict_is_noted_once(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
     line.events(&[linking("aa", "1", 1, json!({})), linking("bb", "1", 1, json!({}))]).await;
     for second in 2..5 {
-        line.events(&[linking("aa", "1", second, json!({"bb": "1"})); 2]).await;
+        let event = linking("aa", "1", second, json!({"bb": "1"}));
+        line.events(&[event.clone(), event]).await;
     }
     assert_eq!(lab.database.view("game_conflicts").await.len(), 1);
 }

@@ -37,7 +37,8 @@ impl Lab {
 
     /// Another database of the same kind.
     pub async fn twin(&self) -> Self {
-        let database = if self.database.is_sqlite() { Database::sqlite() } else { Database::postgres().await };
+        let database =
+            if self.database.is_sqlite() { Database::sqlite() } else { Database::postgres().await };
         Self::on(database).await
     }
 }
@@ -78,7 +79,7 @@ pub enum At {
 /// The batch of these offsets, the first of which is `from`.
 pub fn batch(kind: EventKind, from: i64, log: &[At]) -> Batch {
     let mut batch = Batch::new(kind.rows(), from);
-    let mut push = |batch: &mut Batch, offset: i64, value: &[u8]| {
+    let push = |batch: &mut Batch, offset: i64, value: &[u8]| {
         let raw = RawRecord { value, headers: &[], timestamp: Some(now()) };
         batch.push(offset, Some(b"key"), &raw);
     };
@@ -158,13 +159,17 @@ pub fn event(event_type: &str, second: u32, data: Value) -> Value {
 
 /// Two quotes of one spread; the price of the home side says which.
 pub fn odds(game: &str, second: u32, home: i64) -> Value {
-    event("odds.v1", second, json!({
-        "game": {"system": "test", "id": game}, "sportsbook": "book", "market": "spread",
-        "outcomes": [
-            {"side": "home", "line": -1.5, "price_american": home},
-            {"side": "away", "line": 1.5, "price_american": -105},
-        ],
-    }))
+    event(
+        "odds.v1",
+        second,
+        json!({
+            "game": {"system": "test", "id": game}, "sportsbook": "book", "market": "spread",
+            "outcomes": [
+                {"side": "home", "line": -1.5, "price_american": home},
+                {"side": "away", "line": 1.5, "price_american": -105},
+            ],
+        }),
+    )
 }
 
 /// The state of a game: `details` tells states apart.

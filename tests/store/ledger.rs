@@ -105,7 +105,10 @@ async fn a_ledger_that_is_gone_does_not_verify(lab: &Lab) {
 async fn a_row_that_does_not_sum_up_is_refused_by_the_database(lab: &Lab) {
     three_hours(lab).await;
     for change in ["to_offset = to_offset + 1", "applied = applied - 1", "hole = hole + 1", "lost = 1"] {
-        let refused = lab.database.try_change(&format!("update offset_ledger set {change} where from_offset = 6")).await;
+        let refused = lab
+            .database
+            .try_change(&format!("update offset_ledger set {change} where from_offset = 6"))
+            .await;
         assert!(refused.expect_err(change).to_lowercase().contains("check"), "{change}");
     }
 }

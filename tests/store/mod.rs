@@ -23,16 +23,16 @@ macro_rules! on_both {
 
 mod lab;
 
-mod claim;
-mod write;
-mod dispositions;
-mod odds;
-mod games;
 mod articles;
 mod boundaries;
-mod ledger;
-mod records;
-mod read;
-mod postgres;
 mod catalog;
+mod claim;
+mod dispositions;
+mod games;
+mod ledger;
 mod migrate;
+mod odds;
+mod postgres;
+mod read;
+mod records;
+mod write;

@@ -52,7 +52,8 @@ async fn a_quote_that_contradicts_a_stored_one_makes_its_record_dead_whole(lab: 
     assert_eq!((report.rows.inserted, report.rows.duplicate), (4, 0));
     assert_eq!(report.dead[0].record, 1);
     assert_eq!(report.dead[0].rejection.reason, Reason::Conflict);
-    let text = if lab.database.is_sqlite() { "cast(payload as text)" } else { "convert_from(payload, 'UTF8')" };
+    let text =
+        if lab.database.is_sqlite() { "cast(payload as text)" } else { "convert_from(payload, 'UTF8')" };
     let sql = format!("select record_offset || ' ' || reason || ' ' || {text} as line from dead_letters");
     assert_eq!(lab.database.line(&sql).await, format!("2 conflict {}", odds("g", 1, 120)));
     let stored = "select cast(count(*) as text) as line from odds where record_offset = 2";
@@ -85,11 +86,16 @@ async fn another_line_under_the_same_key_is_a_conflict(lab: &Lab) {
 }
 
 fn alternates(lines: &[f64]) -> Value {
-    let outcome = |line: &f64| json!({"side": "home", "alternate": true, "line": line, "price_american": 140});
-    event("odds.v1", 1, json!({
-        "game": {"system": "test", "id": "g"}, "sportsbook": "book", "market": "spread",
-        "outcomes": lines.iter().map(outcome).collect::<Vec<Value>>(),
-    }))
+    let outcome =
+        |line: &f64| json!({"side": "home", "alternate": true, "line": line, "price_american": 140});
+    event(
+        "odds.v1",
+        1,
+        json!({
+            "game": {"system": "test", "id": "g"}, "sportsbook": "book", "market": "spread",
+            "outcomes": lines.iter().map(outcome).collect::<Vec<Value>>(),
+        }),
+    )
 }
 
 async fn lines_of_alternate_outcomes_are_selections_of_their_own(lab: &Lab) {
@@ -106,7 +112,8 @@ async fn lines_of_alternate_outcomes_are_selections_of_their_own(lab: &Lab) {
 async fn prices_and_lines_are_kept_exactly(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
     let prices = [-1_000_000, -110, -105, -101, 100, 101, 355, 1_000_000];
-    let events: Vec<Value> = prices.iter().zip(0..).map(|(price, second)| odds("g", second, *price)).collect();
+    let events: Vec<Value> =
+        prices.iter().zip(0..).map(|(price, second)| odds("g", second, *price)).collect();
     line.events(&events).await;
     let home = lab.store.latest_odds("test", "g").await.expect("an answer").swap_remove(1);
     assert_eq!((home.side.as_str(), home.line), ("home", Some(-1.5)));

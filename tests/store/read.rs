@@ -32,7 +32,10 @@ async fn the_latest_odds_are_those_observed_last_not_those_that_came_last(lab: &
     let mut line = written(lab, &[(1, -110), (9, 130), (5, 120)]).await;
     line.events(&[odds("other", 30, 400)]).await;
     let latest = lab.store.latest_odds("test", "g").await.expect("an answer");
-    let found: Vec<_> = latest.iter().map(|quote| (quote.side.as_str(), quote.observed_at, quote.price, quote.line)).collect();
+    let found: Vec<_> = latest
+        .iter()
+        .map(|quote| (quote.side.as_str(), quote.observed_at, quote.price, quote.line))
+        .collect();
     let away = ("away", at(9), Some(decimal_from_american(-105)), Some(1.5));
     assert_eq!(found, [away, ("home", at(9), Some(2.3), Some(-1.5))]);
     let names = &latest[1];
@@ -58,11 +61,14 @@ async fn movement_is_blocks_of_equal_quotes(lab: &Lab) {
     let blocks = lab.store.line_movement(home(lab).await).await.expect("an answer");
     let found: Vec<_> = blocks.iter().map(|block| (block.from, block.to, block.price, block.line)).collect();
     let line = Some(-1.5);
-    assert_eq!(found, [
-        (at(1), at(2), Some(2.0), line),
-        (at(3), at(5), Some(decimal_from_american(110)), line),
-        (at(7), at(7), Some(2.0), line),
-    ]);
+    assert_eq!(
+        found,
+        [
+            (at(1), at(2), Some(2.0), line),
+            (at(3), at(5), Some(decimal_from_american(110)), line),
+            (at(7), at(7), Some(2.0), line),
+        ]
+    );
 }
 
 async fn what_is_not_offered_is_a_block_too(lab: &Lab) {
@@ -82,8 +88,14 @@ async fn every_table_is_counted(lab: &Lab) {
     line.write(&[At::Bytes("{")]).await;
     let counts = lab.store.table_counts().await.expect("an answer");
     let found: Vec<_> = counts.iter().map(|table| (table.name.as_str(), table.rows)).collect();
-    let expected =
-        [("games", 0), ("game_refs", 1), ("selections", 2), ("odds", 4), ("articles", 0), ("dead_letters", 1)];
+    let expected = [
+        ("games", 0),
+        ("game_refs", 1),
+        ("selections", 2),
+        ("odds", 4),
+        ("articles", 0),
+        ("dead_letters", 1),
+    ];
     assert_eq!(found, expected);
 }
 

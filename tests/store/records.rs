@@ -66,7 +66,9 @@ async fn a_record_whose_price_differs_is_missing(lab: &Lab) {
 
 async fn a_dead_letter_accounts_for_its_record(lab: &Lab) {
     let (line, _) = written(lab).await;
-    assert!(missing(&line, &batch(KIND, 1, &[At::Bytes("{"), At::Event(odds("g", 1, 120))])).await.is_empty());
+    assert!(
+        missing(&line, &batch(KIND, 1, &[At::Bytes("{"), At::Event(odds("g", 1, 120))])).await.is_empty()
+    );
 }
 
 async fn a_refused_record_without_dead_letter_is_missing(lab: &Lab) {

@@ -83,10 +83,8 @@ async fn of_two_writers_with_one_claim_exactly_one_commits(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
     for second in 0..10 {
         let batch = line.batch(&[At::Event(odds("g", second, -110)), At::Bytes("{")]);
-        let (mine, theirs) = tokio::join!(
-            line.try_write(&batch),
-            other_store.write(&line.claim, &batch, now(), line.hour),
-        );
+        let (mine, theirs) =
+            tokio::join!(line.try_write(&batch), other_store.write(&line.claim, &batch, now(), line.hour),);
         let fenced = [&mine, &theirs].map(|result| matches!(result, Err(WriteError::Fenced)));
         assert!(mine.is_ok() != theirs.is_ok() && fenced[0] != fenced[1], "{mine:?} {theirs:?}");
         line.next = batch.to;

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod catalog;
 pub mod kafka;
 pub mod postgres;
 pub mod tables;

@@ -25,7 +25,8 @@ impl Database {
     /// The column `line` of a query, sorted.
     pub async fn lines(&self, sql: &str) -> Vec<String> {
         let mut lines = if self.is_sqlite() {
-            let found: Vec<Line> = diesel::sql_query(sql).load(&mut self.open()).unwrap_or_else(|e| panic!("{sql}: {e}"));
+            let found: Vec<Line> =
+                diesel::sql_query(sql).load(&mut self.open()).unwrap_or_else(|e| panic!("{sql}: {e}"));
             found.into_iter().map(|row| row.line).collect()
         } else {
             let rows = self.rows(sql).await;
@@ -58,7 +59,8 @@ impl Database {
 
     /// Names of the tables.
     pub async fn tables(&self) -> Vec<String> {
-        let sqlite = "select name as line from sqlite_master where type = 'table' and name not like 'sqlite%'";
+        let sqlite =
+            "select name as line from sqlite_master where type = 'table' and name not like 'sqlite%'";
         let postgres = "select tablename::text as line from pg_tables where schemaname = 'public'";
         self.lines(if self.is_sqlite() { sqlite } else { postgres }).await
     }

@@ -35,6 +35,9 @@ impl Setup {
     /// The configuration file of a worker; port 0 lets workers live side by side.
     pub fn file(&self) -> PathBuf {
         let path = self.folder.path().join("ledgerline.toml");
+        if path.exists() {
+            return path; // written once: a worker that starts now must not read half of it
+        }
         let mut text = format!(
             "[kafka]\nbrokers = \"{}\"\ngroup = \"{}\"\nsecurity = \"plaintext\"\nsession_timeout_ms = 6000\n\
              [database]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n[shutdown]\ndrain_ms = 20000\n",

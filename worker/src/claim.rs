@@ -1,9 +1,11 @@
 //! One claim, from the first question to Kafka to the database's answer. Called by the pipeline in a task of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Store};
+use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, Store};
+use tokio::time::timeout;
 
 use crate::clock;
 use crate::config::Start;
@@ -23,6 +25,8 @@ pub struct Claimant {
     pub store: Store,
     /// The log.
     pub log: Arc<dyn Log>,
+    /// When a question to the database counts as lost; above all of the server's timeouts.
+    pub deadline: Duration,
 }
 
 impl Claimant {
@@ -32,6 +36,19 @@ impl Claimant {
     /// # Errors
     /// Kafka or the database did not answer: nothing is known, try again.
     pub async fn claim(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
+        let outcome = self.claim_in_time(partition).await?;
+        match outcome {
+            // The end of the log was read before the position; an earlier owner may have written in between.
+            ClaimOutcome::Halted(Halt::AheadOfLog { .. }) => self.claim_in_time(partition).await,
+            ClaimOutcome::Claimed(_) | ClaimOutcome::Halted(_) | ClaimOutcome::Unknown => Ok(outcome),
+        }
+    }
+
+    async fn claim_in_time(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
+        timeout(self.deadline, self.claim_once(partition)).await.context("the database does not answer")?
+    }
+
+    async fn claim_once(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
         let log = Arc::clone(&self.log);
         let (lineage, range) = blocking(move || log.describe(partition)).await?;
         let request =

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
+use figment::value::UncasedStr;
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::DatabaseConfig;
 use ledgerline_schema::time::UtcMicros;
@@ -229,6 +230,26 @@ pub struct Topic {
     pub batch: BatchConfig,
 }
 
+/// What the names of our environment variables start with.
+const PREFIX: &str = "LEDGERLINE_";
+/// Keys that hold secrets: taken from the environment as they are, because a parser would turn `0123` into a number, and never
+/// repeated in an error.
+const SECRETS: [(&str, &str); 2] =
+    [("KAFKA__SASL_PASSWORD", "kafka.sasl_password"), ("DATABASE__URL", "database.url")];
+
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+fn secret(name: &str) -> Option<String> {
+    std::env::var(format!("{PREFIX}{name}")).ok()
+}
+
+fn without_secrets(error: figment::Error) -> anyhow::Error {
+    let key = error.path.join(".");
+    match SECRETS.iter().any(|(_, secret)| *secret == key) {
+        true => anyhow::anyhow!("{key}: must be a text in quotes"),
+        false => error.into(),
+    }
+}
+
 impl Config {
     /// Reads the file, if one is named, and the environment over it, and checks the whole.
     ///
@@ -241,8 +262,14 @@ impl Config {
             layers = layers.merge(Toml::file_exact(file));
         }
         // Every key lies in a section, so a variable without `__` is none of ours.
-        let environment = Env::prefixed("LEDGERLINE_").filter(|key| key.as_str().contains("__")).split("__");
-        let config: Self = layers.merge(environment).extract().context("cannot read the configuration")?;
+        let ours = |key: &UncasedStr| key.as_str().contains("__") && !SECRETS.iter().any(|(name, _)| *name == key);
+        layers = layers.merge(Env::prefixed(PREFIX).filter(ours).split("__"));
+        for (name, key) in SECRETS {
+            if let Some(value) = secret(name) {
+                layers = layers.merge((key, value));
+            }
+        }
+        let config: Self = layers.extract().map_err(without_secrets).context("cannot read the configuration")?;
         config.check()?;
         Ok(config)
     }
@@ -278,6 +305,7 @@ impl Config {
             ensure!((1_024..=256 << 20).contains(&bytes), "topics.{name}.batch.bytes: must be 1,024 to 268,435,456");
             ensure!((1..=60_000).contains(&age_ms), "topics.{name}.batch.age_ms: must be 1 to 60,000");
         }
+        self.check_topics()?;
         ensure!(!self.kafka.brokers.trim().is_empty(), "kafka.brokers: must not be empty");
         ensure!(!self.kafka.group.trim().is_empty(), "kafka.group: must not be empty");
         ensure!((6_000..=600_000).contains(&self.kafka.session_timeout_ms), "kafka.session_timeout_ms: must be 6,000 to 600,000");
@@ -285,6 +313,24 @@ impl Config {
         ensure!(!sasl || self.kafka.sasl_username.is_some(), "kafka.sasl_username: required for security = \"sasl-tls\"");
         ensure!(self.log.throughput_every_ms >= 100, "log.throughput_every_ms: must be at least 100");
         self.database.check().map_err(anyhow::Error::msg)
+    }
+}
+
+impl Config {
+    /// One topic, one kind, one position: two kinds on one topic would dead-letter each other's records.
+    fn check_topics(&self) -> anyhow::Result<()> {
+        let topics = self.enabled_topics();
+        for (index, topic) in topics.iter().enumerate() {
+            if let Some(other) = topics[..index].iter().find(|other| other.name == topic.name) {
+                let (one, two, name) = (other.kind.name(), topic.kind.name(), &topic.name);
+                anyhow::bail!("topics.{one}.name and topics.{two}.name: both are {name:?}; one topic carries one kind");
+            }
+        }
+        let writers: usize = topics.iter().map(|topic| topic.writers).sum();
+        let size = self.database.pool.size;
+        let enough = usize::try_from(size).is_ok_and(|size| size > writers);
+        ensure!(enough, "database.pool.size: {size} is too small for {writers} writers and one more for claims");
+        Ok(())
     }
 }
 

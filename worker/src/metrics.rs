@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use ledgerline_schema::batch::Batch;
+use ledgerline_schema::batch::{Batch, DeadRecord, Dispositions};
 use ledgerline_schema::events::{Flag, Flags, Reason};
 use ledgerline_schema::store::{Halt, PoolState, WriteReport};
 use ledgerline_schema::time::UtcMicros;
@@ -176,18 +176,9 @@ pub(crate) fn written(
     took: Duration,
     now: UtcMicros,
 ) {
+    settled(topic, mode, &report.dispositions, &report.dead);
     let topic = || topic.to_owned();
-    let mode = mode.name();
-    let (offsets, rows) = (report.dispositions, report.rows);
-    for (outcome, n) in [
-        ("applied", offsets.applied),
-        ("dead", offsets.dead),
-        ("tombstone", offsets.tombstone),
-        ("skipped", offsets.skipped),
-        ("hole", offsets.hole),
-    ] {
-        counter!(SETTLED, "topic" => topic(), "mode" => mode, "outcome" => outcome).increment(count(n));
-    }
+    let (mode, rows) = (mode.name(), report.rows);
     for (outcome, n) in [
         ("inserted", rows.inserted),
         ("updated", rows.updated),
@@ -195,9 +186,6 @@ pub(crate) fn written(
         ("stale", rows.stale),
     ] {
         counter!(ROWS, "topic" => topic(), "mode" => mode, "outcome" => outcome).increment(count(n));
-    }
-    for dead in &report.dead {
-        counter!(DEAD, "topic" => topic(), "mode" => mode, "reason" => dead.rejection.reason.name()).increment(1);
     }
     counter!(BATCHES, "topic" => topic(), "outcome" => "committed").increment(1);
     histogram!(BATCH_RECORDS, "topic" => topic()).record(batch.records.len() as f64);
@@ -209,6 +197,24 @@ pub(crate) fn written(
     }
     if let Some(newest) = batch.records.newest_timestamp() {
         gauge!(LAST_RECORD, "topic" => topic()).set(seconds(newest));
+    }
+}
+
+/// What became of the offsets of one committed batch.
+pub(crate) fn settled(topic: &str, mode: Mode, offsets: &Dispositions, dead: &[DeadRecord]) {
+    let topic = || topic.to_owned();
+    let mode = mode.name();
+    for (outcome, n) in [
+        ("applied", offsets.applied),
+        ("dead", offsets.dead),
+        ("tombstone", offsets.tombstone),
+        ("skipped", offsets.skipped),
+        ("hole", offsets.hole),
+    ] {
+        counter!(SETTLED, "topic" => topic(), "mode" => mode, "outcome" => outcome).increment(count(n));
+    }
+    for dead in dead {
+        counter!(DEAD, "topic" => topic(), "mode" => mode, "reason" => dead.rejection.reason.name()).increment(1);
     }
 }
 
@@ -257,6 +263,7 @@ pub(crate) fn lag(topic: &str, partition: Partition, next_offset: i64, high: i64
 pub(crate) fn forget_partition(topic: &str, partition: Partition) {
     let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
     gauge!(LAG, &labels).set(0.0);
+    gauge!(POSITION, &labels).set(0.0);
     gauge!(LAG_KNOWN, &labels).set(0.0);
     halted(topic, partition, None);
 }

@@ -9,6 +9,7 @@ use ledgerline_schema::store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::backoff;
 use crate::http::Health;
 use crate::metrics;
 use crate::progress::{Progress, Totals};
@@ -53,7 +54,7 @@ fn log_one(topic: &str, before: &Totals, now: &Totals, seconds: f64) {
 }
 
 /// Measures how far each assigned partition is behind the end of the log.
-pub async fn measure_lag(pipeline: Arc<Progress>, log: Arc<KafkaLog>, health: Arc<Health>) {
+pub async fn measure_lag(pipeline: Arc<Progress>, log: Arc<KafkaLog>) {
     let mut ticks = ticks(LAG_EVERY).await;
     loop {
         ticks.tick().await;
@@ -61,11 +62,28 @@ pub async fn measure_lag(pipeline: Arc<Progress>, log: Arc<KafkaLog>, health: Ar
             let Some(next_offset) = progress.next_offset else { continue };
             let question = Arc::clone(&log);
             let range = tokio::task::spawn_blocking(move || question.range(partition)).await;
-            if let Ok(Ok(range)) = range {
-                health.kafka.store(true, Relaxed);
+            let still_ours = pipeline.partitions().contains_key(&partition);
+            if let (Ok(Ok(range)), true) = (range, still_ours) {
                 metrics::lag(pipeline.topic(), partition, next_offset, range.high);
             }
         }
+    }
+}
+
+/// Latches readiness once the brokers have answered; says so where the topic is missing.
+pub async fn await_kafka(log: Arc<KafkaLog>, health: Arc<Health>) {
+    for attempt in 0.. {
+        let question = Arc::clone(&log);
+        match tokio::task::spawn_blocking(move || question.exists()).await {
+            Ok(Ok(true)) => return health.kafka.store(true, Relaxed),
+            Ok(Ok(false)) => {
+                health.kafka.store(true, Relaxed);
+                tracing::warn!(kafka.topic = log.topic(), "the topic does not exist yet");
+            }
+            Ok(Err(error)) => tracing::warn!(kafka.topic = log.topic(), %error, "waiting for Kafka"),
+            Err(error) => tracing::error!(%error, "the question to Kafka panicked"),
+        }
+        tokio::time::sleep(backoff::pause(attempt)).await;
     }
 }
 

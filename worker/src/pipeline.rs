@@ -24,9 +24,11 @@ use crate::clock;
 use crate::config::Topic;
 use crate::lane::Lane;
 use crate::progress::Progress;
-use crate::protocol::{Assignment, Command, Event, Partition, Protocol};
+use crate::protocol::{
+    Assignment, ClaimOutcome, Command, Event, Partition, PositionOutcome, Protocol, WriteOutcome,
+};
 use crate::source::{Message, Source, SourceError, SourceEvent};
-use crate::writer::{self, Written};
+use crate::writer;
 
 /// Longest wait in one poll: how late an answer of the database is noticed on a quiet topic.
 const POLL: Duration = Duration::from_millis(20);
@@ -49,17 +51,9 @@ pub struct Pipeline<S> {
     writers: Arc<Semaphore>,
     progress: Arc<Progress>,
     runtime: Handle,
-    answers: Receiver<Answer>,
-    answer: SyncSender<Answer>,
+    answers: Receiver<Event>,
+    answer: SyncSender<Event>,
     hour: UtcMicros,
-}
-
-/// What a task brings back.
-enum Answer {
-    /// Something that the protocol decides on.
-    Event(Event),
-    /// The end of a transaction.
-    Written(Partition, Assignment, Written),
 }
 
 impl<S: Source> Pipeline<S> {
@@ -86,7 +80,7 @@ impl<S: Source> Pipeline<S> {
     ///
     /// # Errors
     /// The source is dead.
-    pub fn run(mut self) -> Result<(), SourceError> {
+    pub fn run(&mut self) -> Result<(), SourceError> {
         while !self.progress.is_stopping() {
             self.read()?;
             self.take_answers();
@@ -153,17 +147,8 @@ impl<S: Source> Pipeline<S> {
     }
 
     fn take_answers(&mut self) {
-        while let Ok(answer) = self.answers.try_recv() {
-            self.on_answer(answer);
-        }
-    }
-
-    fn on_answer(&mut self, answer: Answer) {
-        match answer {
-            Answer::Event(event) => self.feed(event),
-            Answer::Written(partition, assignment, written) => {
-                self.feed(Event::WriteEnded(partition, assignment, written.outcome));
-            }
+        while let Ok(event) = self.answers.try_recv() {
+            self.feed(event);
         }
     }
 
@@ -195,16 +180,22 @@ impl<S: Source> Pipeline<S> {
             Command::Write(partition, assignment, claim) => self.write(partition, assignment, claim),
             Command::AskPosition(partition, assignment, claim) => self.ask(partition, assignment, claim),
             Command::RetryLater(partition, assignment, attempt) => {
-                self.spawn(async move {
+                let due = Event::RetryDue(partition, assignment);
+                self.spawn(due.clone(), async move {
                     tokio::time::sleep(backoff::pause(attempt)).await;
-                    Answer::Event(Event::RetryDue(partition, assignment))
+                    due
                 });
             }
             Command::Committed(partition, next_offset) => self.committed(partition, next_offset),
+            Command::FoundCommitted(partition, next_offset) => {
+                if let Some(batch) = self.lanes.get(&partition).and_then(|lane| lane.in_flight.as_ref()) {
+                    self.progress.found_committed(batch);
+                }
+                self.committed(partition, next_offset);
+            }
             Command::Drop(partition) => {
                 self.lanes.remove(&partition);
                 self.source.stop(partition);
-                self.progress.dropped(partition);
             }
             Command::Halt(partition, halt) => self.halt(partition, &halt),
         }
@@ -212,13 +203,13 @@ impl<S: Source> Pipeline<S> {
 
     fn claim(&self, partition: Partition, assignment: Assignment) {
         let (claimant, topic) = (self.claimant.clone(), self.topic.name.clone());
-        self.spawn(async move {
+        self.spawn(Event::ClaimAnswered(partition, assignment, ClaimOutcome::Unknown), async move {
             let outcome = claimant.claim(partition).await.unwrap_or_else(|error| {
                 let error = format!("{error:#}");
                 tracing::warn!(kafka.topic = topic, kafka.partition = partition, error, "cannot claim, trying again");
-                crate::protocol::ClaimOutcome::Unknown
+                ClaimOutcome::Unknown
             });
-            Answer::Event(Event::ClaimAnswered(partition, assignment, outcome))
+            Event::ClaimAnswered(partition, assignment, outcome)
         });
     }
 
@@ -240,17 +231,20 @@ impl<S: Source> Pipeline<S> {
             claim,
             batch,
             hour: self.hour,
+            deadline: self.claimant.deadline,
             progress: Arc::clone(&self.progress),
             writers: Arc::clone(&self.writers),
         };
-        self.spawn(async move { Answer::Written(partition, assignment, writer::write(job).await) });
+        self.spawn(Event::WriteEnded(partition, assignment, WriteOutcome::Unknown), async move {
+            Event::WriteEnded(partition, assignment, writer::write(job).await)
+        });
     }
 
     fn ask(&self, partition: Partition, assignment: Assignment, claim: Claim) {
-        let store = self.claimant.store.clone();
-        self.spawn(async move {
-            let outcome = writer::ask_position(&store, &claim).await;
-            Answer::Event(Event::PositionAnswered(partition, assignment, outcome))
+        let (store, deadline) = (self.claimant.store.clone(), self.claimant.deadline);
+        self.spawn(Event::PositionAnswered(partition, assignment, PositionOutcome::Unknown), async move {
+            let outcome = writer::ask_position(&store, &claim, deadline).await;
+            Event::PositionAnswered(partition, assignment, outcome)
         });
     }
 
@@ -272,13 +266,14 @@ impl<S: Source> Pipeline<S> {
         );
     }
 
-    /// Runs a task whose answer comes back to this thread.
-    fn spawn(&self, task: impl Future<Output = Answer> + Send + 'static) {
+    /// Runs a task whose event comes back to this thread. One that panics brings `otherwise`: no question stays open.
+    fn spawn(&self, otherwise: Event, task: impl Future<Output = Event> + Send + 'static) {
         let answer = self.answer.clone();
+        let task = self.runtime.spawn(task);
         self.runtime.spawn(async move {
-            let brought = task.await;
+            let event = task.await.unwrap_or(otherwise);
             // Fails only when the pipeline has ended, and then nobody needs it.
-            let _ = answer.send(brought);
+            let _ = answer.send(event);
         });
     }
 
@@ -312,7 +307,7 @@ impl<S: Source> Pipeline<S> {
 
     fn await_answer(&mut self, timeout: Duration) {
         match self.answers.recv_timeout(timeout) {
-            Ok(answer) => self.on_answer(answer),
+            Ok(event) => self.feed(event),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }

@@ -50,8 +50,6 @@ pub struct Totals {
 pub struct PartitionProgress {
     /// The next offset to store; none before the claim is answered.
     pub next_offset: Option<i64>,
-    /// Timestamp of the oldest record that is read and not stored.
-    pub oldest_waiting: Option<UtcMicros>,
     /// Why it is halted.
     pub halted: Option<&'static str>,
 }
@@ -142,20 +140,13 @@ impl Progress {
         self.update(partition, |progress| progress.next_offset = Some(next_offset));
     }
 
-    pub(crate) fn dropped(&self, partition: Partition) {
-        self.update(partition, |progress| progress.oldest_waiting = None);
-    }
-
     pub(crate) fn halted(&self, partition: Partition, halt: &Halt) {
         metrics::halted(&self.topic, partition, Some(halt.name()));
         self.update(partition, |progress| progress.halted = Some(halt.name()));
     }
 
     pub(crate) fn committed(&self, partition: Partition, next_offset: i64) {
-        self.update(partition, |progress| {
-            progress.next_offset = Some(next_offset);
-            progress.oldest_waiting = None;
-        });
+        self.update(partition, |progress| progress.next_offset = Some(next_offset));
     }
 
     /// A batch leaves the buffer.
@@ -182,7 +173,8 @@ impl Progress {
                 kafka.topic = self.topic,
                 kafka.partition = claim.partition,
                 kafka.offset = letter.offset,
-                correlation_id = letter.correlation_id,
+                correlation_id = letter.origin.correlation_id,
+                traceparent = letter.origin.trace_parent,
                 reason = letter.reason.name(),
                 detail = letter.detail,
                 "dead letter"
@@ -203,6 +195,19 @@ impl Progress {
             ms = took.as_millis(),
             "batch committed"
         );
+    }
+
+    /// A batch is in the database although the answer said nothing. What became of its rows is in the ledger only.
+    pub(crate) fn found_committed(&self, batch: &Batch) {
+        let dispositions = batch.dispositions(batch.dead.len());
+        {
+            let mut totals = lock(&self.totals);
+            totals.batches += 1;
+            totals.bytes += batch.records.byte_len() as u64;
+            totals.dispositions.add(&dispositions);
+        }
+        metrics::settled(&self.topic, self.mode, &dispositions, &batch.dead);
+        tracing::info!(kafka.topic = self.topic, from = batch.from, to = batch.to, "the batch was committed after all");
     }
 
     pub(crate) fn fenced(&self, claim: &Claim) {

@@ -87,6 +87,8 @@ pub enum Command {
     RetryLater(Partition, Assignment, u32),
     /// The batch is in the database: forget it and tell Kafka, for lag tools, that this is the next offset.
     Committed(Partition, i64),
+    /// As `Committed`, but the answer of COMMIT was lost and nobody has counted the batch.
+    FoundCommitted(Partition, i64),
     /// Stop consuming the partition and forget what is buffered.
     Drop(Partition),
     /// Say that an operator has to decide about this partition.
@@ -131,6 +133,8 @@ impl Flight {
 struct Entry {
     assignment: Assignment,
     state: State,
+    /// Claims in a row that led to no commit; the pause before the next one grows with them.
+    vain_claims: u32,
 }
 
 /// The protocol of one topic in one process.
@@ -201,7 +205,7 @@ impl Protocol {
         self.last_assignment += 1;
         let assignment = self.last_assignment;
         let state = State::Claiming { attempt: 0 };
-        self.partitions.insert(partition, Entry { assignment, state });
+        self.partitions.insert(partition, Entry { assignment, state, vain_claims: 0 });
         vec![Command::Claim(partition, assignment)]
     }
 
@@ -234,7 +238,7 @@ impl Protocol {
             if entry.state.claim().is_some() {
                 self.last_assignment += 1;
                 entry.assignment = self.last_assignment;
-                commands.extend(entry.fenced(*partition));
+                commands.extend(entry.claim_again(*partition));
             }
         }
         commands
@@ -294,8 +298,11 @@ impl Entry {
         let State::Writing { claim, flight } = &self.state else { return Vec::new() };
         let (claim, flight) = (claim.clone(), *flight);
         match outcome {
-            WriteOutcome::Committed => self.committed(partition, claim, flight.to),
-            WriteOutcome::Fenced => self.fenced(partition),
+            WriteOutcome::Committed => {
+                self.committed(claim, flight.to);
+                vec![Command::Committed(partition, flight.to)]
+            }
+            WriteOutcome::Fenced => self.claim_again(partition),
             WriteOutcome::Unknown => {
                 self.state = State::WaitingToAsk { claim, flight };
                 vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
@@ -303,17 +310,18 @@ impl Entry {
         }
     }
 
-    fn committed(&mut self, partition: Partition, mut claim: Claim, to: i64) -> Vec<Command> {
+    fn committed(&mut self, mut claim: Claim, to: i64) {
         claim.next_offset = to;
+        self.vain_claims = 0;
         self.state = State::Idle { claim };
-        vec![Command::Committed(partition, to)]
     }
 
-    /// Somebody else claimed the partition. If the group still says that it is ours, the next claim says so too; the pause
-    /// keeps two claimants from chasing each other.
-    fn fenced(&mut self, partition: Partition) -> Vec<Command> {
+    /// The claim is void, or nobody knows whether the log still fits it. If the group still says that the partition is ours,
+    /// the next claim says so too; the growing pause keeps two claimants from chasing each other.
+    fn claim_again(&mut self, partition: Partition) -> Vec<Command> {
+        self.vain_claims = self.vain_claims.saturating_add(1);
         let mut commands = vec![Command::Drop(partition)];
-        commands.extend(self.claim_later(partition, 1));
+        commands.extend(self.claim_later(partition, self.vain_claims));
         commands
     }
 
@@ -326,13 +334,14 @@ impl Entry {
                 vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
             }
             PositionOutcome::Known(Some(at)) if at.epoch == claim.epoch && at.next_offset == flight.to => {
-                self.committed(partition, claim, flight.to)
+                self.committed(claim, flight.to);
+                vec![Command::FoundCommitted(partition, flight.to)]
             }
             PositionOutcome::Known(Some(at)) if at.epoch == claim.epoch && at.next_offset == flight.from => {
                 self.state = State::WaitingToWrite { claim, flight };
                 vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
             }
-            PositionOutcome::Known(Some(_) | None) => self.fenced(partition),
+            PositionOutcome::Known(Some(_) | None) => self.claim_again(partition),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `Workers`: the pipelines of one process: starts a thread for each, stops them together. Used by `run` and `demo`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -51,15 +52,12 @@ impl Workers {
                 start: config.kafka.start,
                 store: store.clone(),
                 log: log.clone(),
+                deadline: config.database.deadline(),
             };
             let pipeline = Pipeline::new(topic.clone(), source, claimant, Arc::clone(done), Handle::current());
             let report = report.clone();
             let thread = std::thread::Builder::new().name(format!("pipeline {}", topic.name));
-            let thread = thread.spawn(move || {
-                let ended = pipeline.run();
-                // Nobody listens only when the process is past waiting.
-                let _ = report.try_send(ended);
-            });
+            let thread = thread.spawn(move || run_and_report(pipeline, &report));
             threads.push(thread.context("cannot start a thread")?);
             logs.push(log);
         }
@@ -86,6 +84,14 @@ impl Workers {
         self.progress.iter().for_each(|progress| progress.give_up());
         finished(&self.threads, Instant::now() + LEAVE).await
     }
+}
+
+/// Reports before the source is dropped: leaving a group that does not answer may take long. A panic is an end like others.
+fn run_and_report(mut pipeline: Pipeline<KafkaSource>, report: &mpsc::Sender<Result<(), SourceError>>) {
+    let ended = catch_unwind(AssertUnwindSafe(|| pipeline.run()));
+    let ended = ended.unwrap_or_else(|_| Err(SourceError::Fatal("a pipeline panicked".into())));
+    // Nobody listens only when the process is past waiting.
+    let _ = report.try_send(ended);
 }
 
 async fn finished(threads: &[JoinHandle<()>], deadline: Instant) -> bool {

@@ -28,6 +28,7 @@ create table partition_offsets (
     topic           text not null,
     partition       int4 not null,
     lineage_id      int4 not null references lineages (id),
+    start_offset    int8 not null,
     next_offset     int8 not null check (next_offset >= 0),
     epoch           int8 not null default 0,
     owner           text not null default '',
@@ -70,6 +71,7 @@ create table dead_letters (
     reason           text not null,
     detail           text not null,
     correlation_id   text,
+    trace_parent     text,
     created_at       timestamptz not null default now(),
     primary key (lineage_id, record_offset)
 );

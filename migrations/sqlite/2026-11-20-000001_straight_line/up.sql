@@ -27,6 +27,7 @@ create table partition_offsets (
     topic           text not null,
     partition       integer not null,
     lineage_id      integer not null references lineages (id),
+    start_offset    integer not null,
     next_offset     integer not null check (next_offset >= 0),
     epoch           integer not null default 0,
     owner           text not null default '',
@@ -69,6 +70,7 @@ create table dead_letters (
     reason           text not null,
     detail           text not null,
     correlation_id   text,
+    trace_parent     text,
     created_at       text not null default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     primary key (lineage_id, record_offset)
 );

@@ -121,7 +121,7 @@ impl Contract for ArticleRows {
         Ok(flags)
     }
 
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.0.len()
     }
 

@@ -5,7 +5,7 @@
 //! once. Only a bad one is parsed again, to say what is wrong with it.
 
 use schemars::JsonSchema;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::rejection::{Reason, Rejection, ensure};
@@ -163,11 +163,17 @@ where
         let detail = format_args!("{} bytes, at most {RECORD_BYTES}", record.value.len());
         return Err(Rejection::new(Reason::TooLarge, detail));
     }
-    let envelope = if record.headers.iter().any(|header| header.name == b"ce_specversion") {
+    // A derived type would take an array of its fields in order, too; the contract says object.
+    let binary = record.headers.iter().any(|header| header.name == b"ce_specversion");
+    if record.value.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
+        let reason = if binary { Reason::InvalidField } else { Reason::NotCloudEvent };
+        return Err(Rejection::new(reason, "a JSON array where an object belongs"));
+    }
+    let envelope = if binary {
         from_headers(record, expected_type)?
     } else {
         serde_json::from_slice::<Envelope<'a, D>>(record.value)
-            .map_err(|error| explain::<Envelope<'_, IgnoredAny>>(record.value, &error, expected_type))?
+            .map_err(|error| explain::<D>(record.value, &error, expected_type))?
     };
     envelope.open(expected_type, record.timestamp)
 }
@@ -180,7 +186,8 @@ fn from_headers<'a, D: Deserialize<'a>>(
     let attribute = |name: &str| attribute(record.headers, name);
     check_version(attribute("specversion")?.as_deref())?;
     check_type(attribute("type")?.as_deref(), expected_type)?;
-    let data = serde_json::from_slice::<D>(record.value).map_err(|error| classify(&error))?;
+    let data = serde_json::from_slice::<D>(record.value);
+    let data = data.map_err(|error| classify::<D>(record.value, &error))?;
     Ok(Envelope {
         specversion: attribute("specversion")?,
         event_type: attribute("type")?,
@@ -206,61 +213,69 @@ fn attribute<'a>(headers: &[RawHeader<'a>], name: &str) -> Result<Option<Text<'a
 }
 
 /// Says what is wrong with a structured event that did not parse: first whether it is of another type at all.
-fn explain<'a, E>(value: &'a [u8], error: &serde_json::Error, expected_type: &str) -> Rejection
-where
-    E: Deserialize<'a> + AttributesOnly,
-{
-    if let Ok(envelope) = serde_json::from_slice::<E>(value)
-        && let Err(rejection) = envelope.check(expected_type)
-    {
-        return rejection;
+fn explain<'a, D: Deserialize<'a>>(
+    value: &'a [u8],
+    error: &serde_json::Error,
+    expected_type: &str,
+) -> Rejection {
+    if let Ok(envelope) = serde_json::from_slice::<Envelope<'_, IgnoredAny>>(value) {
+        let version = check_version(envelope.specversion.as_deref());
+        let checked = version.and_then(|()| check_type(envelope.event_type.as_deref(), expected_type));
+        if let Err(rejection) = checked {
+            return rejection;
+        }
     }
-    classify(error)
+    classify::<Envelope<'a, D>>(value, error)
 }
 
-/// An envelope of which only the attributes matter.
-trait AttributesOnly {
-    /// Checks version and type.
-    fn check(&self, expected_type: &str) -> Result<(), Rejection>;
-}
-
-impl AttributesOnly for Envelope<'_, IgnoredAny> {
-    fn check(&self, expected_type: &str) -> Result<(), Rejection> {
-        check_version(self.specversion.as_deref())?;
-        check_type(self.event_type.as_deref(), expected_type)
+/// Not JSON, or JSON that is not what the contract says: then parsed once more, to name the field.
+fn classify<'a, T: Deserialize<'a>>(value: &'a [u8], error: &serde_json::Error) -> Rejection {
+    let is_text = std::str::from_utf8(value).is_ok();
+    if !is_text || serde_json::from_slice::<IgnoredAny>(value).is_err() {
+        return Rejection::new(Reason::MalformedJson, error);
+    }
+    let mut json = serde_json::Deserializer::from_slice(value);
+    match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Ok(_) => Rejection::new(Reason::InvalidField, error),
+        Err(error) => {
+            let path = error.path().to_string();
+            match path.strip_prefix("data.").unwrap_or(&path) {
+                "data" | "." => Rejection::new(Reason::InvalidField, error.inner()),
+                field => Rejection::field(field, error.inner()),
+            }
+        }
     }
 }
 
-fn classify(error: &serde_json::Error) -> Rejection {
-    let reason = match error.classify() {
-        serde_json::error::Category::Data => Reason::InvalidField,
-        serde_json::error::Category::Io
-        | serde_json::error::Category::Syntax
-        | serde_json::error::Category::Eof => Reason::MalformedJson,
-    };
-    Rejection::new(reason, error)
+/// What ties a record to the poll and the trace that published it, for its dead letter and its log line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Origin {
+    /// CloudEvents extension `correlationid`.
+    #[serde(rename = "correlationid")]
+    pub correlation_id: Option<String>,
+    /// W3C trace context.
+    #[serde(rename = "traceparent")]
+    pub trace_parent: Option<String>,
 }
 
-/// The correlation id of a record, for its dead letter: from the headers, else from whatever JSON there is.
-#[must_use]
-pub fn correlation_id(record: &RawRecord<'_>) -> Option<String> {
-    #[derive(Deserialize)]
-    struct OnlyCorrelation {
-        correlationid: Option<String>,
+impl Origin {
+    /// From the record's headers, else from whatever JSON there is. What is not printable or too long is left out.
+    #[must_use]
+    pub fn of(record: &RawRecord<'_>) -> Self {
+        let json: Self = serde_json::from_slice(record.value).unwrap_or_default();
+        let header = |names: [&str; 2]| {
+            let is_named = |header: &&RawHeader<'_>| names.iter().any(|name| name.as_bytes() == header.name);
+            let value = record.headers.iter().find(is_named)?.value?;
+            String::from_utf8(value.to_vec()).ok()
+        };
+        let correlation_id = header(["ce_correlationid", "correlation_id"]).or(json.correlation_id);
+        let trace_parent = header(["traceparent", "ce_traceparent"]).or(json.trace_parent);
+        Self { correlation_id: correlation_id.filter(is_printable), trace_parent: trace_parent.filter(is_printable) }
     }
-    let header = record
-        .headers
-        .iter()
-        .find(|header| header.name == b"ce_correlationid" || header.name == b"correlation_id");
-    let text = match header.and_then(|header| header.value) {
-        Some(value) => String::from_utf8(value.to_vec()).ok(),
-        None => from_json::<OnlyCorrelation>(record.value).and_then(|found| found.correlationid),
-    };
-    text.filter(|id| !id.is_empty() && id.len() <= 128 && !id.chars().any(char::is_control))
 }
 
-fn from_json<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
-    serde_json::from_slice(value).ok()
+fn is_printable(id: &String) -> bool {
+    (1..=128).contains(&id.len()) && !id.chars().any(char::is_control)
 }
 
 /// The envelope's JSON Schema around the schema of `data`.

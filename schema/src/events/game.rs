@@ -178,7 +178,7 @@ impl Contract for GameRows {
         Ok(Flags::default())
     }
 
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.0.len()
     }
 

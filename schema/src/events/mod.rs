@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod flags;
 pub mod game;
 pub mod game_key;
+pub mod markets;
 pub mod odds;
 pub mod rejection;
 mod samples;
@@ -42,7 +43,7 @@ pub trait Contract {
     ) -> Result<Flags, Rejection>;
 
     /// How many rows are waiting.
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
 
     /// Valid events of this kind, as `schema samples` prints them and the tests decode them.
     fn samples() -> Vec<serde_json::Value>;
@@ -124,7 +125,7 @@ macro_rules! event_kinds {
             /// How many rows are waiting.
             #[must_use]
             pub fn len(&self) -> usize {
-                match self { $(Self::$kind(rows) => rows.len(),)* }
+                match self { $(Self::$kind(rows) => rows.count(),)* }
             }
 
             /// Whether no row is waiting.

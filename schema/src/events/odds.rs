@@ -3,16 +3,14 @@
 //!
 //! What must stay true: a refused event leaves no quote behind, and two outcomes of one event never share a selection.
 
-use std::hash::Hash;
-
 use indexmap::{Equivalent, IndexSet};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::envelope::parse_time;
 use super::game_key::{GameKey, check_slug};
+pub use super::markets::{Market, MarketStatus, Period, Side};
 use super::rejection::{Rejection, ensure};
-use super::slugs::slug_enum;
 use super::text::Text;
 use super::{Attributes, Contract, Flag, Flags};
 use crate::time::UtcMicros;
@@ -23,65 +21,6 @@ const OUTCOMES: usize = 500;
 const PARTICIPANT_BYTES: usize = 200;
 /// Largest American price in size; the largest real one seen is -1,000,000.
 const AMERICAN_LIMIT: i64 = 1_000_000;
-
-slug_enum! {
-    /// What is bet on.
-    Market {
-        Moneyline = "moneyline",
-        Spread = "spread",
-        Total = "total",
-        TeamTotal = "team_total",
-        DrawNoBet = "draw_no_bet",
-        DoubleChance = "double_chance",
-        Outright = "outright",
-        PlayerProp = "player_prop",
-        Other = "other",
-    }
-}
-
-slug_enum! {
-    /// The part of the game that counts.
-    Period {
-        FullGame = "full_game",
-        Regulation = "regulation",
-        FirstHalf = "first_half",
-        SecondHalf = "second_half",
-        Q1 = "q1",
-        Q2 = "q2",
-        Q3 = "q3",
-        Q4 = "q4",
-        P1 = "p1",
-        P2 = "p2",
-        P3 = "p3",
-        FirstFiveInnings = "first_5_innings",
-        Overtime = "overtime",
-        Other = "other",
-    }
-}
-
-slug_enum! {
-    /// Whether the book takes bets; prices of any other state than `open` are stored as "not offered".
-    MarketStatus {
-        Open = "open",
-        Suspended = "suspended",
-        Closed = "closed",
-        Removed = "removed",
-    }
-}
-
-slug_enum! {
-    /// The outcome that a price is for.
-    Side {
-        Home = "home",
-        Away = "away",
-        Draw = "draw",
-        Over = "over",
-        Under = "under",
-        Yes = "yes",
-        No = "no",
-        Participant = "participant",
-    }
-}
 
 /// `data` of `odds.v1`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -239,10 +178,11 @@ impl Contract for OddsRows {
     ) -> Result<Flags, Rejection> {
         check_event(&data)?;
         let flags = check_book_time(&data, attributes.observed_at)?;
-        let first = self.quotes.len();
+        let (first, selections) = (self.quotes.len(), self.selections.len());
         for (index, outcome) in data.outcomes.iter().enumerate() {
             if let Err(rejection) = self.push_outcome(record, attributes.observed_at, &data, outcome, first) {
                 self.quotes.truncate(first);
+                self.selections.truncate(selections);
                 return Err(at_outcome(index, rejection));
             }
         }
@@ -251,7 +191,7 @@ impl Contract for OddsRows {
         Ok(flags)
     }
 
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.quotes.len()
     }
 
@@ -444,27 +384,4 @@ fn flag_market(data: &OddsData<'_>, quotes: &[Quote], flags: &mut Flags) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn american_prices_survive_the_decimal_form() {
-        for american in (-1_000_000..=1_000_000).step_by(7).chain([100, -110, 101, -101, 100_000]) {
-            if (-100..100).contains(&american) {
-                continue;
-            }
-            assert_eq!(american_from_decimal(decimal_from_american(american)), american);
-        }
-        assert_eq!(decimal_from_american(-100), 2.0);
-    }
-
-    #[test]
-    fn lines_are_quarters() {
-        assert_eq!(line(Market::Spread, Some(-1.5)), Ok(Some(-1.5)));
-        assert!(line(Market::Spread, Some(-0.175)).is_err());
-        assert!(line(Market::Spread, None).is_err());
-        assert!(line(Market::Moneyline, Some(1.0)).is_err());
-        assert!(line(Market::Total, Some(-3.0)).is_err());
-        assert_eq!(line(Market::Spread, Some(-0.0)).unwrap().unwrap().to_bits(), 0);
-    }
-}
+mod tests;

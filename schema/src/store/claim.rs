@@ -248,7 +248,9 @@ fn find_halt(stored: &Lineage, request: &ClaimRequest, next: i64) -> Option<Halt
     if stored.cluster_id != now.cluster_id {
         return Some(Halt::OtherCluster);
     }
-    if stored.topic_id != now.topic_id {
+    // A broker that starts to tell ids, or one that stops, has not made the topic again.
+    let both_known = !stored.topic_id.is_empty() && !now.topic_id.is_empty();
+    if both_known && stored.topic_id != now.topic_id {
         return Some(Halt::TopicRecreated);
     }
     if next < low {
@@ -292,6 +294,7 @@ async fn start_in_tx(
             partition_offsets::topic.eq(&lineage.topic),
             partition_offsets::partition.eq(lineage.partition),
             partition_offsets::lineage_id.eq(intern_lineage(conn, lineage).await?),
+            partition_offsets::start_offset.eq(next_offset),
             partition_offsets::next_offset.eq(next_offset),
             partition_offsets::updated_at.eq(now),
         );

@@ -1,6 +1,7 @@
 //! `[database]`: how to reach the store and how the server bounds what we do there. Read by the worker's configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -97,6 +98,13 @@ impl DatabaseConfig {
         let text = std::fs::read_to_string(file)
             .map_err(|error| format!("database.url_file: cannot read {}: {error}", file.display()))?;
         Ok(SecretString::from(text.trim_end()))
+    }
+
+    /// When a transaction counts as lost: above everything that the pool and the server take before they give up themselves.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        let waiting = self.pool.checkout_timeout_ms + self.pool.connect_timeout_ms + self.lock_timeout_ms;
+        Duration::from_millis(waiting + 2 * self.statement_timeout_ms + self.idle_in_transaction_timeout_ms)
     }
 
     /// Checks ranges and the form of the URL.

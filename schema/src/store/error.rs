@@ -39,10 +39,3 @@ impl From<diesel::result::Error> for WriteError {
         Self::Store(error.into())
     }
 }
-
-pub(super) fn checkout<E: std::fmt::Display>(error: bb8::RunError<E>) -> StoreError {
-    match error {
-        bb8::RunError::User(error) => StoreError::Unavailable(error.to_string()),
-        bb8::RunError::TimedOut => StoreError::Unavailable("timed out waiting for one".into()),
-    }
-}

@@ -153,7 +153,7 @@ impl<'a> Fold<'a> {
 }
 
 /// Locks and loads the refs, then the games that they are linked to; each in the order of ids, so that no two batches wait
-/// for each other.
+/// for each other. The weaker lock lets selections refer to the refs meanwhile.
 async fn load<'a>(conn: &mut Conn<'_>, refs: &HashMap<RefKey, i64>) -> QueryResult<Fold<'a>> {
     let ref_ids: Vec<i64> = refs.values().copied().collect();
     let mut fold = Fold::default();
@@ -165,7 +165,7 @@ async fn load<'a>(conn: &mut Conn<'_>, refs: &HashMap<RefKey, i64>) -> QueryResu
             .order(game_refs::id)
             .select((game_refs::id, game_refs::game_id));
         let rows: Vec<(i64, Option<i64>)> = match conn {
-            Conn::Postgres(c) => query.for_update().load(c).await?,
+            Conn::Postgres(c) => query.for_no_key_update().load(c).await?,
             Conn::Sqlite(c) => query.load(c).await?,
         };
         linked.extend(rows.into_iter().filter_map(|(id, game)| Some((id, game?))));
@@ -178,7 +178,7 @@ async fn load<'a>(conn: &mut Conn<'_>, refs: &HashMap<RefKey, i64>) -> QueryResu
             .order(games::id)
             .select((games::id, games::source_time, games::sequence, games::content_hash));
         let rows: Vec<(i64, UtcMicros, i64, Vec<u8>)> = match conn {
-            Conn::Postgres(c) => query.for_update().load(c).await?,
+            Conn::Postgres(c) => query.for_no_key_update().load(c).await?,
             Conn::Sqlite(c) => query.load(c).await?,
         };
         for (id, time, sequence, content_hash) in rows {

@@ -162,7 +162,7 @@ pub(super) async fn stored_odds(conn: &mut Conn<'_>, rows: &[OddsRow]) -> QueryR
     Ok(stored.into_iter().map(pair).collect())
 }
 
-/// Most dead letters of one statement: 12 parameters each, PostgreSQL takes 65,535.
+/// Most dead letters of one statement: 13 parameters each, PostgreSQL takes 65,535.
 const LETTERS_PER_STATEMENT: usize = 1_000;
 
 /// Stores the dead letters of a batch. One that another group stored before is the same record: it stays as it is.
@@ -199,6 +199,7 @@ struct DeadLetterRow {
     reason: &'static str,
     detail: String,
     correlation_id: Option<String>,
+    trace_parent: Option<String>,
     created_at: UtcMicros,
 }
 
@@ -215,7 +216,8 @@ fn dead_letter_row(job: &Job<'_>, dead: &DeadRecord) -> DeadLetterRow {
         headers: letter.headers,
         reason: letter.reason.name(),
         detail: letter.detail,
-        correlation_id: letter.correlation_id,
+        correlation_id: letter.origin.correlation_id,
+        trace_parent: letter.origin.trace_parent,
         created_at: job.now,
     }
 }

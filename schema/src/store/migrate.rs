@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::error::{StoreError, checkout};
+use super::error::StoreError;
 use super::sqlite::blocking;
 use super::{Store, with_conn};
 use crate::schema::schema_version;
@@ -78,11 +78,11 @@ impl Store {
     async fn migrate(&self, direction: Direction) -> Result<Vec<String>, StoreError> {
         match self {
             Self::Postgres(pool) => {
-                let session = pool.dedicated_connection().await.map_err(StoreError::Unavailable)?;
+                let session = pool.dedicated_connection().await?;
                 migrate_postgres(session.conn, direction).await
             }
             Self::Sqlite(pool) => {
-                let mut session = pool.get().await.map_err(checkout)?;
+                let mut session = pool.get().await?;
                 let run = move |c: &mut SqliteConnection| Ok(migrate_sqlite(c, direction));
                 blocking(&mut session.conn, run).await?.map_err(|error| schema_error(&error))
             }

@@ -16,6 +16,7 @@ mod odds;
 mod pool;
 mod postgres;
 mod query;
+mod recheck;
 mod sqlite;
 mod verify;
 mod write;
@@ -34,10 +35,11 @@ pub use error::{StoreError, WriteError};
 pub use migrate::{MigrationStatus, SCHEMA_VERSION, SchemaState};
 pub use pool::PoolState;
 pub use query::{LatestQuote, Movement, TableCount};
-pub use verify::{LedgerSegment, RecordCheck, Verification};
+pub use recheck::RecordCheck;
+pub use verify::{LedgerSegment, Verification};
 pub use write::WriteReport;
 
-use pool::PooledConn;
+use pool::{Pool, PooledConn};
 use postgres::PostgresManager;
 use sqlite::SqliteManager;
 
@@ -48,9 +50,9 @@ pub(crate) type AsyncSqlite = SyncConnectionWrapper<SqliteConnection>;
 #[derive(Debug, Clone)]
 pub enum Store {
     /// The production store.
-    Postgres(Arc<bb8::Pool<PostgresManager>>),
+    Postgres(Arc<Pool<PostgresManager>>),
     /// The embedded store: one writer.
-    Sqlite(Arc<bb8::Pool<SqliteManager>>),
+    Sqlite(Arc<Pool<SqliteManager>>),
 }
 
 /// A borrowed connection of either kind; the ordinary parameter of every query function.
@@ -108,8 +110,8 @@ impl Store {
     /// Borrows a connection; waits at most the configured checkout timeout.
     pub(crate) async fn checkout(&self) -> Result<PooledConn<'_>, StoreError> {
         match self {
-            Self::Postgres(pool) => pool.get().await.map(PooledConn::Postgres).map_err(error::checkout),
-            Self::Sqlite(pool) => pool.get().await.map(PooledConn::Sqlite).map_err(error::checkout),
+            Self::Postgres(pool) => pool.get().await.map(PooledConn::Postgres),
+            Self::Sqlite(pool) => pool.get().await.map(PooledConn::Sqlite),
         }
     }
 
@@ -129,8 +131,8 @@ impl Store {
     #[must_use]
     pub fn pool_state(&self) -> PoolState {
         match self {
-            Self::Postgres(pool) => PoolState::of(pool),
-            Self::Sqlite(pool) => PoolState::of(pool),
+            Self::Postgres(pool) => pool.state(),
+            Self::Sqlite(pool) => pool.state(),
         }
     }
 }

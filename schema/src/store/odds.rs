@@ -144,7 +144,7 @@ mod tests {
         ) {
             let mut rows: Vec<OddsRow> =
                 quotes.iter().map(|&(r, s, t, p)| row(r, s, t, f64::from(p) + 2.0)).collect();
-            rows.sort_by_key(|row| row.record);
+            rows.sort_by_key(|row| (row.record, row.key()));
             rows.dedup_by_key(|row| (row.record, row.key()));
             let settled = settle(&rows, HashMap::new());
             let dead: std::collections::HashSet<u32> = settled.conflicts.iter().map(|dead| dead.record).collect();

@@ -1,10 +1,12 @@
 //! The pool's common part: building it, what it lends, and its state for metrics.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 
+use super::error::StoreError;
 use super::intern::SelectionCache;
 use super::postgres::PostgresManager;
 use super::sqlite::SqliteManager;
@@ -28,6 +30,7 @@ impl<C> Session<C> {
 }
 
 /// A connection lent by the pool.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack of one call")]
 pub(crate) enum PooledConn<'p> {
     Postgres(PooledConnection<'p, PostgresManager>),
     Sqlite(PooledConnection<'p, SqliteManager>),
@@ -55,45 +58,78 @@ pub struct PoolState {
     pub timeouts: u64,
 }
 
-impl PoolState {
-    pub(super) fn of<M: ManageConnection>(pool: &bb8::Pool<M>) -> Self {
-        let state = pool.state();
-        Self {
+/// The pool, and why it could not connect: bb8 tells its callers only that they waited in vain.
+#[derive(Debug)]
+pub struct Pool<M: ManageConnection> {
+    pool: bb8::Pool<M>,
+    last_error: LastError,
+}
+
+impl<M: ManageConnection> Pool<M>
+where
+    M::Error: fmt::Display,
+{
+    /// Borrows a connection; waits at most the configured checkout timeout.
+    pub(super) async fn get(&self) -> Result<PooledConnection<'_, M>, StoreError> {
+        self.pool.get().await.map_err(|error| match error {
+            bb8::RunError::User(error) => StoreError::Unavailable(error.to_string()),
+            bb8::RunError::TimedOut => StoreError::Unavailable(self.last_error.why_timed_out()),
+        })
+    }
+
+    /// Opens a connection that the pool does not count.
+    pub(super) async fn dedicated_connection(&self) -> Result<M::Connection, StoreError> {
+        let connected = self.pool.dedicated_connection().await;
+        connected.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    pub(super) fn state(&self) -> PoolState {
+        let state = self.pool.state();
+        PoolState {
             idle: state.idle_connections,
             in_use: state.connections.saturating_sub(state.idle_connections),
-            max: pool.config().max_size,
+            max: self.pool.config().max_size,
             timeouts: state.statistics.get_timed_out,
         }
     }
 }
 
-pub(super) fn build<M>(manager: M, config: &PoolConfig, size: u32) -> bb8::Pool<M>
+pub(super) fn build<M>(manager: M, config: &PoolConfig, size: u32) -> Pool<M>
 where
     M: ManageConnection,
     M::Error: fmt::Display,
 {
-    bb8::Pool::builder()
+    let last_error = LastError::default();
+    let pool = bb8::Pool::builder()
         .max_size(size)
         .test_on_check_out(true)
         .connection_timeout(Duration::from_millis(config.checkout_timeout_ms))
         .idle_timeout(Duration::from_millis(config.idle_timeout_ms))
         .max_lifetime(Duration::from_millis(config.max_lifetime_ms))
-        .retry_connection(false) // a failed attempt is answered now; who needs the connection backs off
+        .retry_connection(true) // a failed attempt is not told to who waits, so it must not be the only one
         .queue_strategy(QueueStrategy::Lifo) // the connection used last knows the most ids
-        .error_sink(Box::new(LogErrors))
-        .build_unchecked(manager)
+        .error_sink(Box::new(last_error.clone()))
+        .build_unchecked(manager);
+    Pool { pool, last_error }
 }
 
-/// bb8 drops connect errors unless somebody listens.
-#[derive(Debug, Clone, Copy)]
-struct LogErrors;
+/// The newest connect error, until somebody asks for it.
+#[derive(Debug, Clone, Default)]
+struct LastError(Arc<Mutex<Option<String>>>);
 
-impl<E: fmt::Display> bb8::ErrorSink<E> for LogErrors {
+impl LastError {
+    fn why_timed_out(&self) -> String {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.unwrap_or_else(|| "all are in use, and none came back in time".into())
+    }
+}
+
+impl<E: fmt::Display> bb8::ErrorSink<E> for LastError {
     fn sink(&self, error: E) {
-        tracing::debug!(%error, "database connection not usable");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
     }
 
     fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<E>> {
-        Box::new(*self)
+        Box::new(self.clone())
     }
 }

@@ -66,6 +66,7 @@ impl PostgresManager {
         Ok(Self { config, tls, connect_timeout, settings })
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     async fn open(&self) -> Result<AsyncPgConnection, String> {
         let mut conn = match &self.tls {
             Some(tls) => {
@@ -159,13 +160,11 @@ impl bb8::ManageConnection for PostgresManager {
 fn split_sslmode(url: &str, configured: Tls) -> Result<(Url, Tls), StoreError> {
     let mut parsed =
         Url::parse(url).map_err(|error| StoreError::Config(format!("database.url: not a URL: {error}")))?;
-    let mode = parsed.query_pairs().find(|(name, _)| name == "sslmode").map(|(_, mode)| mode.into_owned());
-    let rest: Vec<(String, String)> =
-        parsed.query_pairs().filter(|(name, _)| name != "sslmode").map(|(n, v)| (n.into(), v.into())).collect();
-    parsed.set_query(None);
-    if !rest.is_empty() {
-        parsed.query_pairs_mut().extend_pairs(rest);
-    }
+    let pairs: Vec<String> = parsed.query().unwrap_or("").split('&').map(str::to_owned).collect();
+    let mode = pairs.iter().find_map(|pair| pair.strip_prefix("sslmode=")).map(str::to_owned);
+    let rest: Vec<&str> =
+        pairs.iter().map(String::as_str).filter(|pair| !pair.is_empty() && !pair.starts_with("sslmode=")).collect();
+    parsed.set_query((!rest.is_empty()).then(|| rest.join("&")).as_deref());
     let tls = match mode.as_deref() {
         None => configured,
         Some("disable") => Tls::Disable,

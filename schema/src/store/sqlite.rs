@@ -19,8 +19,8 @@ pub struct SqliteManager {
 
 /// `synchronous = normal` with a write-ahead log: a power cut may lose the last transactions, rows and position together,
 /// never one without the other.
-const SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = normal; \
-                        pragma busy_timeout = 10000; pragma foreign_keys = on;";
+const SETTINGS: &str = "pragma busy_timeout = 10000; pragma journal_mode = wal; \
+                        pragma synchronous = normal; pragma foreign_keys = on;";
 
 impl SqliteManager {
     pub(super) fn new(path: &str) -> Self {
@@ -32,6 +32,7 @@ impl bb8::ManageConnection for SqliteManager {
     type Connection = Session<AsyncSqlite>;
     type Error = String;
 
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     async fn connect(&self) -> Result<Self::Connection, String> {
         let folder = Path::new(&self.path).parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {

@@ -1,19 +1,14 @@
-//! What the ledger proves, and what a re-read record must have left behind. Called by `ledgerline verify`; reads only, and
-//! shares no code with the write path but the contracts.
+//! What the ledger proves. Called by `ledgerline verify`; reads only, in one snapshot.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::error::StoreError;
-use super::intern::{find_refs, find_selections};
-use super::odds::resolve;
-use super::{Conn, Store, insert, with_conn};
-use crate::batch::Batch;
-use crate::events::Rows;
-use crate::schema::{articles, dead_letters, lineages, odds, offset_ledger as ledger, partition_offsets};
+use super::{Conn, Store, with_conn};
+use crate::schema::{articles, games, lineages, odds, offset_ledger as ledger, partition_offsets};
 
 /// One row of the ledger with the log it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -26,6 +21,10 @@ pub struct LedgerSegment {
     pub topic: String,
     /// The partition.
     pub partition: i32,
+    /// The cluster.
+    pub cluster_id: String,
+    /// The incarnation of the topic; empty where the broker did not tell.
+    pub topic_id: String,
     /// First offset.
     pub from: i64,
     /// One past the last offset.
@@ -76,14 +75,16 @@ impl Verification {
     }
 }
 
-/// What re-reading a range of the log found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RecordCheck {
-    /// Offsets of records that left neither rows nor a dead letter behind.
-    pub missing: Vec<i64>,
+/// One position row.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+struct PositionRow {
+    group: String,
+    topic: String,
+    partition: i32,
+    lineage_id: i32,
+    start_offset: i64,
+    next_offset: i64,
 }
-
-type PositionRow = (String, String, i32, i32, i64);
 
 impl Store {
     /// The ledger's segments, in the order of group, topic, partition, offset. `topic` narrows them.
@@ -101,31 +102,14 @@ impl Store {
     /// The database did not answer.
     pub async fn verify(&self, topic: Option<&str>) -> Result<Verification, StoreError> {
         let mut session = self.checkout().await?;
-        let conn = &mut session.conn();
-        // Positions first: what is written between the two reads then shows as more ledger, never as a gap.
-        let positions = positions(conn, topic).await?;
-        let segments = segments(conn, topic).await?;
-        let mut found = check_segments(&segments, &positions);
-        check_rows(&mut found, conn, &segments).await?;
-        found.orphan_quotes = orphans(conn).await?;
-        Ok(found)
-    }
-
-    /// Looks for what the records of a freshly decoded batch must have left behind.
-    ///
-    /// # Errors
-    /// The database did not answer.
-    pub async fn check_records(&self, lineage_id: i32, batch: &Batch) -> Result<RecordCheck, StoreError> {
-        let mut session = self.checkout().await?;
-        let conn = &mut session.conn();
-        let unapplied = unapplied_records(conn, &batch.rows).await?;
-        let refused = batch.dead.iter().map(|dead| dead.record);
-        let suspects: HashSet<i64> =
-            unapplied.into_iter().chain(refused).map(|record| batch.records.offset(record)).collect();
-        let dead = dead_offsets(conn, lineage_id, batch).await?;
-        let mut missing: Vec<i64> = suspects.difference(&dead).copied().collect();
-        missing.sort_unstable();
-        Ok(RecordCheck { missing })
+        // One snapshot: a batch that commits meanwhile is seen whole or not at all.
+        Ok(match session.conn() {
+            Conn::Postgres(c) => {
+                let mut snapshot = c.build_transaction().repeatable_read().read_only();
+                snapshot.run(async |c| verify_in_tx(&mut Conn::Postgres(c), topic).await).await
+            }
+            Conn::Sqlite(c) => c.transaction(async |c| verify_in_tx(&mut Conn::Sqlite(c), topic).await).await,
+        }?)
     }
 
     /// The interned lineages that a group has positions on: (topic, partition, lineage, next offset).
@@ -135,8 +119,21 @@ impl Store {
     pub async fn group_positions(&self, topic: &str) -> Result<Vec<(String, i32, i32, i64)>, StoreError> {
         let mut session = self.checkout().await?;
         let rows = positions(&mut session.conn(), Some(topic)).await?;
-        Ok(rows.into_iter().map(|(group, _, partition, lineage, next)| (group, partition, lineage, next)).collect())
+        Ok(rows.into_iter().map(|row| (row.group, row.partition, row.lineage_id, row.next_offset)).collect())
     }
+}
+
+async fn verify_in_tx(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Verification> {
+    if let Conn::Postgres(c) = conn {
+        // Counting a large table takes as long as it takes.
+        diesel::sql_query("set local statement_timeout = 0").execute(c).await?;
+    }
+    let positions = positions(conn, topic).await?;
+    let segments = segments(conn, topic).await?;
+    let mut found = check_segments(&segments, &positions);
+    check_rows(&mut found, conn, &segments, topic).await?;
+    found.orphan_quotes = orphans(conn).await?;
+    Ok(found)
 }
 
 async fn segments(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<LedgerSegment>> {
@@ -148,6 +145,8 @@ async fn segments(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<L
             ledger::lineage_id,
             lineages::topic,
             lineages::partition,
+            lineages::cluster_id,
+            lineages::topic_id,
             ledger::from_offset,
             ledger::to_offset,
             ledger::applied,
@@ -171,17 +170,19 @@ async fn positions(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<
             partition_offsets::topic,
             partition_offsets::partition,
             partition_offsets::lineage_id,
+            partition_offsets::start_offset,
             partition_offsets::next_offset,
         ));
     let mut rows: Vec<PositionRow> = with_conn!(conn, c => query.load(c).await)?;
-    rows.retain(|row| topic.is_none_or(|topic| row.1 == topic));
+    rows.retain(|row| topic.is_none_or(|topic| row.topic == topic));
     Ok(rows)
 }
 
 /// Walks the segments of each (group, lineage) in order.
 fn check_segments(segments: &[LedgerSegment], positions: &[PositionRow]) -> Verification {
     let mut found = Verification { partitions: positions.len(), ..Verification::default() };
-    let mut ends: HashMap<(&str, i32), i64> = HashMap::new();
+    let start = |row: &PositionRow| ((row.group.clone(), row.lineage_id), row.start_offset);
+    let mut ends: HashMap<(String, i32), i64> = positions.iter().map(start).collect();
     for segment in segments {
         let name = format!("{} {}[{}]", segment.group, segment.topic, segment.partition);
         let records = segment.applied + segment.dead + segment.tombstone + segment.skipped;
@@ -189,16 +190,13 @@ fn check_segments(segments: &[LedgerSegment], positions: &[PositionRow]) -> Veri
         if records + segment.hole + segment.lost != segment.to - segment.from {
             found.bad_sums.push(format!("{name}: {} to {} does not sum up", segment.from, segment.to));
         }
-        let end = ends.insert((&segment.group, segment.lineage_id), segment.to).unwrap_or(segment.from);
+        let end = ends.insert((segment.group.clone(), segment.lineage_id), segment.to).unwrap_or(segment.from);
         compare(&mut found, &name, end, segment.from);
     }
-    for (group, topic, partition, lineage_id, next) in positions {
-        // A partition without a segment has read nothing yet: its position is its start.
-        if let Some(end) = ends.get(&(group.as_str(), *lineage_id)) {
-            let name = format!("{group} {topic}[{partition}] position");
-            // Segments were read after positions: a ledger that is ahead has only grown in between.
-            compare(&mut found, &name, (*end).min(*next), *next);
-        }
+    for row in positions {
+        let name = format!("{} {}[{}] position", row.group, row.topic, row.partition);
+        let end = ends.get(&(row.group.clone(), row.lineage_id)).copied().unwrap_or(row.start_offset);
+        compare(&mut found, &name, end, row.next_offset);
     }
     found
 }
@@ -223,6 +221,7 @@ async fn check_rows(
     found: &mut Verification,
     conn: &mut Conn<'_>,
     segments: &[LedgerSegment],
+    topic: Option<&str>,
 ) -> QueryResult<()> {
     let mut inserted: BTreeMap<i32, (i64, String)> = BTreeMap::new();
     for segment in segments {
@@ -230,9 +229,17 @@ async fn check_rows(
         inserted.entry(segment.lineage_id).or_insert_with(name).0 += segment.inserted;
     }
     let query = odds::table.group_by(odds::lineage_id).select((odds::lineage_id, diesel::dsl::count_star()));
-    let stored: Vec<(i32, i64)> = with_conn!(conn, c => query.load(c).await)?;
+    let mut stored: Vec<(i32, i64)> = with_conn!(conn, c => query.load(c).await)?;
+    let elsewhere = lineages_of_other_rows(conn).await?;
+    let vanished = inserted.keys().filter(|id| !elsewhere.contains(id) && !stored.iter().any(|(with, _)| with == *id));
+    stored.extend(vanished.map(|id| (*id, 0)).collect::<Vec<_>>());
     for (lineage_id, rows) in stored {
-        let Some((inserted, name)) = inserted.get(&lineage_id) else { continue };
+        let unknown = (0, format!("lineage {lineage_id}"));
+        let (inserted, name) = match inserted.get(&lineage_id) {
+            Some(known) => known,
+            None if topic.is_none() => &unknown, // stored, and no group accounts for it
+            None => continue,
+        };
         if rows > *inserted {
             found.double_applied.push(format!("{name}: {rows} quotes stored, {inserted} inserted"));
         }
@@ -243,59 +250,21 @@ async fn check_rows(
     Ok(())
 }
 
+/// Lineages that games and articles came from: the ledger does not say which kind it accounts for.
+async fn lineages_of_other_rows(conn: &mut Conn<'_>) -> QueryResult<HashSet<i32>> {
+    let of_games = games::table.select(games::lineage_id).distinct();
+    let of_articles = articles::table.select(articles::lineage_id).distinct();
+    let mut lineages: Vec<i32> = with_conn!(conn, c => of_games.load(c).await)?;
+    lineages.extend(with_conn!(conn, c => of_articles.load::<i32>(c).await)?);
+    Ok(lineages.into_iter().collect())
+}
+
 async fn orphans(conn: &mut Conn<'_>) -> QueryResult<i64> {
     let query = diesel::sql_query(
         "select count(*) as found from odds o where not exists (select 1 from selections s where s.id = o.selection_id)",
     );
     let rows: Vec<CountRow> = with_conn!(conn, c => query.load(c).await)?;
     Ok(rows.as_slice().first().map_or(0, |row| row.found))
-}
-
-/// Good records whose rows are not there, or not with the same value.
-async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<HashSet<u32>> {
-    match rows {
-        Rows::Odds(rows) => {
-            let wanted: Vec<_> = rows.selections.iter().collect();
-            let games = wanted.iter().map(|selection| (selection.system.to_string(), selection.game.to_string()));
-            let refs = find_refs(conn, &games.collect()).await?;
-            let ids = find_selections(conn, &wanted, &refs).await?;
-            // Ids start at 1, so a selection that is not there finds no quote either.
-            let ids: Vec<i64> = wanted.iter().map(|selection| ids.get(*selection).copied().unwrap_or(0)).collect();
-            let resolved = resolve(rows, &ids);
-            let stored = insert::stored_odds(conn, &resolved).await?;
-            let unapplied = resolved.iter().filter(|row| stored.get(&row.key()) != Some(&row.value));
-            Ok(unapplied.map(|row| row.record).collect())
-        }
-        Rows::Game(rows) => {
-            let keys = rows.0.iter().map(|row| row.key.clone()).collect();
-            let refs = find_refs(conn, &keys).await?;
-            let unapplied = rows.0.iter().filter(|row| !refs.contains_key(&row.key));
-            Ok(unapplied.map(|row| row.record).collect())
-        }
-        Rows::Article(rows) => {
-            let keys: Vec<&[u8]> = rows.0.iter().map(|row| row.url_hash.as_slice()).collect();
-            let mut stored: HashSet<Vec<u8>> = HashSet::new();
-            for keys in keys.chunks(5_000) {
-                let query = articles::table
-                    .filter(articles::url_hash.eq_any(keys.iter().copied()))
-                    .select(articles::url_hash);
-                let found: Vec<Vec<u8>> = with_conn!(conn, c => query.load(c).await)?;
-                stored.extend(found);
-            }
-            let unapplied = rows.0.iter().filter(|row| !stored.contains(&row.url_hash));
-            Ok(unapplied.map(|row| row.record).collect())
-        }
-    }
-}
-
-async fn dead_offsets(conn: &mut Conn<'_>, lineage_id: i32, batch: &Batch) -> QueryResult<HashSet<i64>> {
-    let query = dead_letters::table
-        .filter(dead_letters::lineage_id.eq(lineage_id))
-        .filter(dead_letters::record_offset.ge(batch.from))
-        .filter(dead_letters::record_offset.lt(batch.to))
-        .select(dead_letters::record_offset);
-    let offsets: Vec<i64> = with_conn!(conn, c => query.load(c).await)?;
-    Ok(offsets.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -308,6 +277,8 @@ mod tests {
             lineage_id: 1,
             topic: "odds".into(),
             partition: 0,
+            cluster_id: "c".into(),
+            topic_id: "t".into(),
             from,
             to,
             applied: to - from,
@@ -321,7 +292,15 @@ mod tests {
     }
 
     fn check(segments: &[LedgerSegment], next: i64) -> Verification {
-        check_segments(segments, &[("g.odds".into(), "odds".into(), 0, 1, next)])
+        let position = PositionRow {
+            group: "g.odds".into(),
+            topic: "odds".into(),
+            partition: 0,
+            lineage_id: 1,
+            start_offset: 0,
+            next_offset: next,
+        };
+        check_segments(segments, &[position])
     }
 
     #[test]
@@ -330,6 +309,8 @@ mod tests {
         assert_eq!(check(&[segment(0, 5), segment(6, 9)], 9).gaps.len(), 1);
         assert_eq!(check(&[segment(0, 5), segment(4, 9)], 9).overlaps.len(), 1);
         assert_eq!(check(&[segment(0, 5)], 9).gaps.len(), 1);
+        assert_eq!(check(&[segment(5, 9)], 9).gaps.len(), 1);
+        assert_eq!(check(&[], 9).gaps.len(), 1);
         let wrong = LedgerSegment { applied: 4, ..segment(0, 5) };
         assert_eq!(check(&[wrong], 5).bad_sums.len(), 1);
     }

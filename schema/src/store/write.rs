@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::claim::{Claim, lock_position};
-use super::error::{WriteError, checkout};
+use super::error::WriteError;
 use super::intern::{Interned, intern};
 use super::pool::Session;
 use super::{AsyncSqlite, Conn, Store, articles, games, insert, ledger, odds, with_conn};
@@ -61,12 +61,12 @@ impl Store {
         let job = Job { claim, batch, now, hour };
         match self {
             Self::Postgres(pool) => {
-                let mut session = pool.get().await.map_err(checkout)?;
+                let mut session = pool.get().await?;
                 let result = write_postgres(&mut session, &job).await;
                 session.after(result)
             }
             Self::Sqlite(pool) => {
-                let mut session = pool.get().await.map_err(checkout)?;
+                let mut session = pool.get().await?;
                 let result = write_sqlite(&mut session, &job).await;
                 session.after(result)
             }

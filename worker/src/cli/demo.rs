@@ -18,7 +18,7 @@ const LOG_LEVEL: &str = "warn,ledgerline_worker::progress=error";
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// How long to publish.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "N")]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600), value_name = "N")]
     seconds: u64,
     /// Keep the SQLite database in this folder; what earlier runs stored there stays.
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]

@@ -65,7 +65,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     health.draining.store(true, Relaxed);
     let in_time = workers.stop(Duration::from_millis(config.shutdown.drain_ms)).await;
     tracing::info!(in_time, "stopped");
-    Ok(ending)
+    Ok(if in_time { ending } else { Ending::Failed })
 }
 
 /// Starts everything that only looks.
@@ -80,7 +80,8 @@ fn observe(
     tokio::spawn(observe::log_throughput(Arc::clone(&workers.progress), every));
     tokio::spawn(observe::upkeep(store.clone(), recorder));
     for (progress, log) in workers.progress.iter().zip(&workers.logs) {
-        tokio::spawn(observe::measure_lag(Arc::clone(progress), Arc::clone(log), Arc::clone(health)));
+        tokio::spawn(observe::await_kafka(Arc::clone(log), Arc::clone(health)));
+        tokio::spawn(observe::measure_lag(Arc::clone(progress), Arc::clone(log)));
     }
 }
 

@@ -17,7 +17,9 @@ use serde_json::json;
 
 use super::Ending;
 use crate::config::Config;
-use crate::kafka::{base_config, QUESTION_TIMEOUT};
+use crate::kafka::{QUESTION_TIMEOUT, base_config};
+use crate::source::Log;
+use crate::source::kafka::KafkaLog;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -48,17 +50,19 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub async fn verify(config: &Config, args: VerifyArgs) -> anyhow::Result<Ending> {
     let store = Store::connect(&config.database).await?;
     let found = store.verify(args.topic.as_deref()).await?;
-    let missing = if args.kafka { reread(config, &store, args.topic.as_deref()).await? } else { Vec::new() };
-    let ok = found.ok() && missing.is_empty() && !(args.strict && !found.fewer_rows.is_empty());
+    let Reread { missing, notes } =
+        if args.kafka { reread(config, &store, args.topic.as_deref()).await? } else { Reread::default() };
+    let complete = found.fewer_rows.is_empty() || !args.strict;
+    let ok = found.ok() && missing.is_empty() && complete;
     if args.json {
-        print_json(&found, &missing, ok);
+        print_json(&found, &missing, &notes, ok);
     } else {
-        print_text(&found, &missing, ok);
+        print_text(&found, &missing, &notes, ok);
     }
     Ok(if ok { Ending::Done } else { Ending::Violation })
 }
 
-fn print_json(found: &Verification, missing: &[String], ok: bool) {
+fn print_json(found: &Verification, missing: &[String], notes: &[String], ok: bool) {
     let object = json!({
         "partitions": found.partitions,
         "records": found.records,
@@ -70,17 +74,21 @@ fn print_json(found: &Verification, missing: &[String], ok: bool) {
         "missing": missing.len(),
         "orphan_selections": found.orphan_quotes,
         "violations": violations(found, missing),
+        "notes": notes,
         "ok": ok,
     });
     println!("{object}");
 }
 
-fn print_text(found: &Verification, missing: &[String], ok: bool) {
+fn print_text(found: &Verification, missing: &[String], notes: &[String], ok: bool) {
     for line in violations(found, missing) {
         println!("{line}");
     }
     for line in &found.fewer_rows {
         println!("note: {line} (compacted or deleted)");
+    }
+    for line in notes {
+        println!("note: {line}");
     }
     let verdict = if ok { "clean" } else { "VIOLATED" };
     println!("{verdict}: {} records on {} partitions accounted for", found.records, found.partitions);
@@ -99,16 +107,42 @@ fn violations(found: &Verification, missing: &[String]) -> Vec<String> {
     lines
 }
 
-/// Reads every range that the ledger accounts for, and answers what is wrong in lines.
-async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::Result<Vec<String>> {
-    let mut missing = Vec::new();
+/// What re-reading the topics found.
+#[derive(Default)]
+struct Reread {
+    /// What is wrong.
+    missing: Vec<String>,
+    /// What could not be compared.
+    notes: Vec<String>,
+}
+
+/// Reads every range that the ledger accounts for. A compacted topic cannot be compared: Kafka itself drops its records.
+async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::Result<Reread> {
+    let mut reread = Reread::default();
     for segment in store.ledger_segments(topic).await? {
-        let kind = config.enabled_topics().into_iter().find(|topic| topic.name == segment.topic);
-        let Some(kind) = kind.map(|topic| topic.kind) else { continue };
+        let name = format!("{}[{}] {} to {}", segment.topic, segment.partition, segment.from, segment.to);
+        let kind = EventKind::ALL.iter().copied().find(|kind| config.topic(*kind).name == segment.topic);
+        let Some(kind) = kind else {
+            reread.notes.push(format!("{name}: the configuration does not say which kind it carries; not re-read"));
+            continue;
+        };
+        if !is_same_log(config, &segment).await? {
+            reread.notes.push(format!("{name}: of another cluster or an earlier topic of that name; not re-read"));
+            continue;
+        }
         let reader = Reader::open(config, &segment)?;
-        missing.extend(reader.compare(store, &segment, kind).await?);
+        reread.missing.extend(reader.compare(store, &segment, kind).await?);
     }
-    Ok(missing)
+    Ok(reread)
+}
+
+/// Whether the segment's offsets count in the log that the brokers have now.
+async fn is_same_log(config: &Config, segment: &LedgerSegment) -> anyhow::Result<bool> {
+    let log = KafkaLog::new(&config.kafka, &segment.topic)?;
+    let partition = segment.partition;
+    let (now, _) = tokio::task::spawn_blocking(move || log.describe(partition)).await??;
+    let both_known = !now.topic_id.is_empty() && !segment.topic_id.is_empty();
+    Ok(now.cluster_id == segment.cluster_id && (!both_known || now.topic_id == segment.topic_id))
 }
 
 /// A plain reader of one range: no group, no protocol, nothing of the line but the contracts.

@@ -36,7 +36,9 @@ pub struct Broker {
 
 enum Backing {
     /// The client that the mock broker lives in.
-    InProcess { _owner: BaseProducer },
+    InProcess {
+        _owner: BaseProducer,
+    },
     Real(AdminClient<DefaultClientContext>),
 }
 
@@ -54,7 +56,8 @@ impl Broker {
         let mock = owner.client().mock_cluster().context("cannot start the in-process broker")?;
         let topics = topics("");
         for (kind, topic) in &topics {
-            mock.create_topic(topic, partitions(*kind), 1).with_context(|| format!("cannot create topic {topic}"))?;
+            mock.create_topic(topic, partitions(*kind), 1)
+                .with_context(|| format!("cannot create topic {topic}"))?;
         }
         let brokers = mock.bootstrap_servers();
         drop(mock); // only a handle: the cluster ends with its owner
@@ -68,7 +71,8 @@ impl Broker {
     /// # Errors
     /// The brokers do not answer, or refuse.
     pub async fn real(kafka: KafkaConfig, group: String) -> anyhow::Result<Self> {
-        let admin: AdminClient<DefaultClientContext> = base_config(&kafka)?.create().context("cannot create a client")?;
+        let admin: AdminClient<DefaultClientContext> =
+            base_config(&kafka)?.create().context("cannot create a client")?;
         let topics = topics(&format!("{group}-"));
         let mut new = Vec::with_capacity(topics.len());
         for (kind, topic) in &topics {

@@ -46,10 +46,10 @@ fn step(range: f32) -> f32 {
     step
 }
 
-/// The value in the middle of each column's time.
+/// The value at each column's time; the first column is the beginning, the last one the end.
 fn columns(spans: &[Span], from: UtcMicros, to: UtcMicros) -> Vec<f32> {
     let width = to.0 - from.0;
-    let at = |column: usize| from.0 + width * (2 * column as i64 + 1) / (2 * COLUMNS as i64);
+    let at = |column: usize| from.0 + width * column as i64 / (COLUMNS as i64 - 1);
     let value = |time: i64| {
         let standing = spans.iter().rev().find(|span| span.from.0 <= time).or(spans.first());
         standing.map_or(0.0, |span| span.value)
@@ -78,9 +78,13 @@ fn trace(grid: &mut [Vec<char>], path: &[usize]) {
 fn time_axis(from: UtcMicros, to: UtcMicros) -> String {
     let clock = |time: UtcMicros| time.to_string()[11..16].to_owned();
     let middle = UtcMicros(from.0.midpoint(to.0));
-    let line: String = "─".repeat(COLUMNS);
-    let gap = " ".repeat(COLUMNS / 2 - 8);
-    format!("{:>8} └{line}\n{:>8}  {}{gap}   {}{gap}   {}\n", "", "", clock(from), clock(middle), clock(to))
+    let line = "─".repeat(COLUMNS);
+    let (left, right) = (COLUMNS.div_ceil(2), COLUMNS / 2);
+    let labels = format!("{:<left$}{:>right$}", clock(from), clock(to));
+    // The middle's label is centred between the other two.
+    let (start, end) = labels.split_at((COLUMNS - 5) / 2);
+    let (middle, end) = (clock(middle), &end[5..]);
+    format!("{:>8} └{line}\n{:>8}  {start}{middle}{end}\n", "", "")
 }
 
 #[cfg(test)]
@@ -96,14 +100,14 @@ mod tests {
     fn draws_steps() {
         let chart = draw(&[span(7, 44.5), span(9, 45.0), span(12, 46.0), span(14, 45.5)]);
         assert_eq!(
-            chart,
-            "\
+            format!("\n{chart}"),
+            "
       46 ┤                                        ╭───────────────╮
     45.5 ┤                                        │               ╰───────
       45 ┤                ╭───────────────────────╯
     44.5 ┤────────────────╯
          └────────────────────────────────────────────────────────────────
-          07:00                      11:00                      15:00
+          07:00                        11:00                         15:00
 "
         );
     }

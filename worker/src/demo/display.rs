@@ -17,7 +17,7 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 /// Shows the state again and again, until dropped.
 pub async fn show(tally: Arc<Tally>, pipelines: Arc<[Arc<Progress>]>, length: Duration) {
     let terminal = std::io::stderr().is_terminal();
-    let bar = if terminal { bar(length) } else { ProgressBar::hidden() };
+    let bar = Cleared(if terminal { bar(length) } else { ProgressBar::hidden() });
     let mut ticks = tokio::time::interval(if terminal { BAR_EVERY } else { LINE_EVERY });
     ticks.tick().await; // the first one comes at once
     let started = Instant::now();
@@ -30,12 +30,13 @@ pub async fn show(tally: Arc<Tally>, pipelines: Arc<[Arc<Progress>]>, length: Du
         let now = records.saturating_sub(before) as f64 / at.elapsed().as_secs_f64();
         rate = if rate == 0.0 || !terminal { now } else { 0.9 * rate + 0.1 * now };
         (before, at) = (records, Instant::now());
-        let seconds = started.elapsed().as_secs();
+        let seconds = started.elapsed().as_secs_f64().round() as u64;
         let behind = tally.records().saturating_sub(records);
-        let line = format!("{} stored, {} a second, {} behind", count(records), count(rate as u64), count(behind));
+        let line =
+            format!("{} stored, {} a second, {} behind", count(records), count(rate as u64), count(behind));
         if terminal {
-            bar.set_position(seconds.min(length.as_secs()));
-            bar.set_message(line);
+            bar.0.set_position(seconds.min(length.as_secs()));
+            bar.0.set_message(line);
         } else {
             eprintln!("{seconds:>3} s  {line}");
         }
@@ -45,7 +46,16 @@ pub async fn show(tally: Arc<Tally>, pipelines: Arc<[Arc<Progress>]>, length: Du
 fn bar(length: Duration) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {bar:20} {pos:>2}/{len} s  {msg}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█▉▊▋▌▍▎▏ ");
-    ProgressBar::new(length.as_secs()).with_style(style).with_finish(indicatif::ProgressFinish::AndClear)
+    ProgressBar::new(length.as_secs()).with_style(style)
+}
+
+/// Leaves no bar behind when the display is told to end.
+struct Cleared(ProgressBar);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 fn count(number: u64) -> HumanCount {

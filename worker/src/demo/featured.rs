@@ -11,8 +11,18 @@ use ledgerline_schema::store::{LatestQuote, Movement, Store};
 use super::chart::{self, Span};
 use super::simulate::{Fixture, SYSTEM};
 
-/// One game of so many is looked at.
-const ONE_OF: usize = 12;
+/// One game of so many is looked at: fifty of them.
+const ONE_OF: usize = 6;
+
+/// The columns of the table of latest odds: market, side, width.
+const COLUMNS: [(&str, &str, usize); 6] = [
+    ("moneyline", "home", 7),
+    ("moneyline", "away", 7),
+    ("spread", "home", 12),
+    ("spread", "away", 12),
+    ("total", "over", 12),
+    ("total", "under", 12),
+];
 
 /// A game with what is stored about it.
 #[derive(Debug)]
@@ -31,15 +41,18 @@ impl Featured {
     pub async fn find(store: &Store, fixtures: &[Fixture]) -> anyhow::Result<Option<Self>> {
         let mut found: Option<(usize, Self)> = None;
         for fixture in fixtures.iter().step_by(ONE_OF) {
-            let latest = store.latest_odds(SYSTEM, &fixture.id).await.context("cannot read the latest odds")?;
+            let latest =
+                store.latest_odds(SYSTEM, &fixture.id).await.context("cannot read the latest odds")?;
             // One side tells the line of both; one book that of most.
-            let Some(moved) = latest.iter().find(|quote| quote.side == "over").or(latest.first()).cloned() else {
+            let Some(moved) = latest.iter().find(|quote| quote.side == "over").or(latest.first()).cloned()
+            else {
                 continue;
             };
-            let movement = store.line_movement(moved.selection_id).await.context("cannot read a line's movement")?;
-            let changes = movement.windows(2).filter(|pair| pair[0].line != pair[1].line).count();
-            if found.as_ref().is_none_or(|(most, _)| changes > *most) {
-                found = Some((changes, Self { fixture: fixture.clone(), latest, moved, movement }));
+            let movement =
+                store.line_movement(moved.selection_id).await.context("cannot read a line's movement")?;
+            let worth = worth_seeing(&movement);
+            if found.as_ref().is_none_or(|(most, _)| worth > *most) {
+                found = Some((worth, Self { fixture: fixture.clone(), latest, moved, movement }));
             }
         }
         Ok(found.map(|(_, featured)| featured))
@@ -50,14 +63,16 @@ impl Featured {
         let Fixture { teams, sport, commence, .. } = &self.fixture;
         let start = commence.to_string();
         let (day, time) = (&start[..10], &start[11..16]);
-        let mut text = format!("Latest odds: {teams}\n  {}, starts {day} {time} UTC\n\n", sport.replace('_', " "));
+        let mut text =
+            format!("Latest odds: {teams}\n  {}, starts {day} {time} UTC\n\n", sport.replace('_', " "));
         text += &self.latest_table();
         let spans: Vec<Span> = self.movement.iter().filter_map(span).collect();
-        let (from, to) = (spans.first().map_or(0.0, |span| span.value), spans.last().map_or(0.0, |span| span.value));
+        let (from, to) =
+            (spans.first().map_or(0.0, |span| span.value), spans.last().map_or(0.0, |span| span.value));
         let LatestQuote { sportsbook, market, .. } = &self.moved;
         let _ = writeln!(
             text,
-            "\nLine movement: {market} points of this game at {sportsbook}, {from} to {to}, UTC\n\n{}",
+            "\nLine movement: {market} points at {sportsbook} from {from} to {to}, time of day in UTC\n\n{}",
             chart::draw(&spans)
         );
         text
@@ -69,13 +84,12 @@ impl Featured {
             let cell = cell(quote);
             books.entry(&quote.sportsbook).or_default().insert((&quote.market, &quote.side), cell);
         }
-        let columns = [("moneyline", "home"), ("moneyline", "away"), ("spread", "home"), ("spread", "away"), ("total", "over"), ("total", "under")];
-        let mut text = format!("  {:<10}  {:<14}{:<24}{}\n", "", "moneyline", "spread", "total");
-        let _ = writeln!(text, "  {:<10}  {:<7}{:<7}{:<12}{:<12}{:<12}{}", "book", "home", "away", "home", "away", "over", "under");
+        let mut text = format!("  {:<10}  {:<14}{:<24}total\n", "", "moneyline", "spread");
+        let sides: String = COLUMNS.iter().map(|(_, side, width)| format!("{side:<width$}")).collect();
+        let _ = writeln!(text, "  {:<10}  {}", "book", sides.trim_end());
         for (book, cells) in books {
             let mut row = format!("  {book:<10}  ");
-            for (market, side) in columns {
-                let width = if market == "moneyline" { 7 } else { 12 };
+            for (market, side, width) in COLUMNS {
                 let cell = cells.get(&(market, side)).map_or("-", String::as_str);
                 let _ = write!(row, "{cell:<width$}");
             }
@@ -83,6 +97,15 @@ impl Featured {
         }
         text
     }
+}
+
+/// How often the line moved, and over how many values.
+fn worth_seeing(movement: &[Movement]) -> usize {
+    let moves = movement.windows(2).filter(|pair| pair[0].line != pair[1].line).count();
+    let mut values: Vec<u32> = movement.iter().filter_map(|block| block.line).map(f32::to_bits).collect();
+    values.sort_unstable();
+    values.dedup();
+    moves + 2 * values.len()
 }
 
 /// Line and American price: `-2.5 -110`.

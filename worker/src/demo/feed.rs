@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn never_runs_further_ahead_than_the_broker_keeps() {
         let broker = Broker::in_process("demo-t".into()).unwrap();
-        let pipelines = broker.topics.iter().map(|(kind, topic)| (*kind, Arc::new(Progress::new(topic, Mode::Live))));
+        let pipelines =
+            broker.topics.iter().map(|(kind, topic)| (*kind, Arc::new(Progress::new(topic, Mode::Live))));
         let tally = Arc::new(Tally::default());
         let publisher = Publisher::new(&broker.kafka).unwrap();
         let feed = Feed::new(publisher, pipelines, 100_000, Arc::clone(&tally));

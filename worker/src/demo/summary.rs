@@ -54,13 +54,15 @@ impl Numbers {
         totals: impl IntoIterator<Item = (EventKind, Totals)>,
         seconds: f64,
     ) -> Self {
-        let mut numbers = Self { published, quotes, seconds: (seconds * 100.0).round() / 100.0, ..Self::default() };
+        let mut numbers =
+            Self { published, quotes, seconds: (seconds * 100.0).round() / 100.0, ..Self::default() };
         let (mut sum, mut rows) = (Dispositions::default(), 0);
         for (kind, totals) in totals {
             sum.add(&totals.dispositions);
             numbers.batches += totals.batches;
             if kind == EventKind::Odds {
-                (numbers.inserted, numbers.duplicate) = (count(totals.rows.inserted), count(totals.rows.duplicate));
+                (numbers.inserted, numbers.duplicate) =
+                    (count(totals.rows.inserted), count(totals.rows.duplicate));
                 rows = numbers.inserted + numbers.duplicate;
             }
         }
@@ -81,7 +83,11 @@ impl Numbers {
         let (published, stored) = (self.published + self.foreign, self.stored());
         ensure!(published == stored, "{published} records published and {stored} accounted for");
         let quotes = self.inserted + self.duplicate + self.dead;
-        ensure!(self.foreign > 0 || self.quotes == quotes, "{} quotes published and {quotes} accounted for", self.quotes);
+        ensure!(
+            self.foreign > 0 || self.quotes == quotes,
+            "{} quotes published and {quotes} accounted for",
+            self.quotes
+        );
         Ok(())
     }
 }
@@ -151,7 +157,8 @@ impl Summary {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = self.accounts();
-        text += &format!("Rows per table ({})\n", self.store);
+        let runs = if self.database.is_some() { ", all runs together" } else { "" };
+        let _ = writeln!(text, "Rows per table ({}{runs})", self.store);
         for TableCount { name, rows } in &self.tables {
             let _ = writeln!(text, "  {name:<14}{:>11}", HumanCount(count(*rows)).to_string());
         }
@@ -166,32 +173,27 @@ impl Summary {
         let numbers = &self.numbers;
         let rate = |rate: u64| HumanCount(rate).to_string();
         let mut text = format!(
-            "\nFrom Kafka into {}, each exactly once: {:.1} s, {} records/s, {} quotes/s\n\n",
+            "\nA simulated odds day, from Kafka into {}, each record exactly once\n\
+             {} records/s, {} quotes/s, for {:.1} s, in {} transactions\n\n",
             self.store,
-            numbers.seconds,
             rate(numbers.records_per_second),
-            rate(numbers.quotes_per_second)
+            rate(numbers.quotes_per_second),
+            numbers.seconds,
+            rate(numbers.batches)
         );
-        let mut line = |name: &str, number: u64, what: &str| {
-            let _ = writeln!(text, "  {name:<14}{:>11}   {what}", HumanCount(number).to_string());
-        };
-        line("published", numbers.published, "records that the broker acknowledged");
+        line(&mut text, "published", numbers.published, "records that the broker acknowledged");
         if numbers.foreign > 0 {
-            line("+ foreign", numbers.foreign, "published by somebody else meanwhile");
+            line(&mut text, "+ foreign", numbers.foreign, "published by somebody else meanwhile");
         }
-        line("= applied", numbers.applied, "their rows are stored");
-        line("+ dead", numbers.dead, "broken, planted on purpose: kept, with the reason");
-        line("+ tombstone", numbers.tombstone, "without a value: counted");
-        line("+ skipped", numbers.skipped, "passed over by a filter");
-        line("", numbers.batches, "transactions, rows and position together");
+        line(&mut text, "= applied", numbers.applied, "their rows are stored");
+        line(&mut text, "+ dead", numbers.dead, "broken, planted on purpose: kept, with the reason");
+        line(&mut text, "+ tombstone", numbers.tombstone, "without a value: counted");
+        line(&mut text, "+ skipped", numbers.skipped, "passed over by a filter");
         text.push('\n');
-        let mut line = |name: &str, number: u64, what: &str| {
-            let _ = writeln!(text, "  {name:<14}{:>11}   {what}", HumanCount(number).to_string());
-        };
-        line("quotes", numbers.quotes, "in those records");
-        line("= inserted", numbers.inserted, "stored");
-        line("+ duplicate", numbers.duplicate, "sent twice: stored once");
-        line("+ dead", numbers.dead, "in the broken records");
+        line(&mut text, "quotes", numbers.quotes, "in those records");
+        line(&mut text, "= inserted", numbers.inserted, "stored");
+        line(&mut text, "+ duplicate", numbers.duplicate, "sent twice: stored once");
+        line(&mut text, "+ dead", numbers.dead, "in the broken records");
         text.push('\n');
         text
     }
@@ -209,13 +211,21 @@ impl Summary {
         match &self.database {
             Some(path) => {
                 let path = path.display();
-                let _ = write!(text, "database: {path}\n  to verify it again: LEDGERLINE_DATABASE__URL=sqlite:{path} ledgerline verify\n");
+                let _ = write!(
+                    text,
+                    "database: {path}\n  to verify it again: LEDGERLINE_DATABASE__URL=sqlite:{path} ledgerline verify\n"
+                );
             }
             None if self.store == "sqlite" => text += "database: thrown away (--data-dir DIR keeps it)\n",
             None => {}
         }
         text
     }
+}
+
+/// One account: name, number, and what it is.
+fn line(text: &mut String, name: &str, number: u64, what: &str) {
+    let _ = writeln!(text, "  {name:<14}{:>11}   {what}", HumanCount(number).to_string());
 }
 
 fn count(number: i64) -> u64 {
@@ -272,8 +282,18 @@ mod tests {
         assert!(json.contains(r#""gaps":0,"overlaps":0"#), "{json}");
         let object: serde_json::Value = serde_json::from_str(&json).unwrap();
         for key in [
-            "published", "quotes", "applied", "dead", "tombstone", "skipped", "inserted", "duplicate", "records_per_second",
-            "seconds", "gaps", "overlaps",
+            "published",
+            "quotes",
+            "applied",
+            "dead",
+            "tombstone",
+            "skipped",
+            "inserted",
+            "duplicate",
+            "records_per_second",
+            "seconds",
+            "gaps",
+            "overlaps",
         ] {
             assert!(object[key].is_number(), "{key}");
         }

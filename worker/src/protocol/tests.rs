@@ -47,7 +47,7 @@ fn a_committed_batch_moves_the_position() {
 #[test]
 fn a_lost_answer_of_a_commit_that_happened_is_not_written_again() {
     let mut protocol = asking();
-    assert_eq!(protocol.on(known(1, 20)), [Command::Committed(0, 20)]);
+    assert_eq!(protocol.on(known(1, 20)), [Command::FoundCommitted(0, 20)]);
 }
 
 #[test]
@@ -176,7 +176,7 @@ proptest::proptest! {
                     Event::ClaimAnswered(0, a, ClaimOutcome::Claimed(claim(row.epoch, row.next_offset)))
                 }
                 Some(Command::Consume(_, offset)) => { reading = offset; continue }
-                Some(Command::Committed(_, offset)) => { reading = offset; continue }
+                Some(Command::Committed(_, offset) | Command::FoundCommitted(_, offset)) => { reading = offset; continue }
                 Some(Command::Write(_, a, claim)) => {
                     let ours = row.next_offset == batch.0 && row.epoch == claim.epoch;
                     let commits = ours && dice != 2;
@@ -205,7 +205,7 @@ proptest::proptest! {
             }
             let mut commands = protocol.on(event);
             for command in &commands {
-                if let Command::Committed(_, to) = command {
+                if let Command::Committed(_, to) | Command::FoundCommitted(_, to) = command {
                     proptest::prop_assert!(row.next_offset >= *to, "told Kafka about an offset that is not stored");
                 }
             }

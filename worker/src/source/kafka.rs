@@ -165,7 +165,9 @@ impl Source for KafkaSource {
 
     fn consume(&mut self, partition: Partition, offset: i64) -> Result<(), SourceError> {
         let list = self.one(partition, Offset::Offset(offset))?;
-        self.consumer.incremental_assign(&list).map_err(transient)
+        self.consumer.incremental_assign(&list).map_err(transient)?;
+        // A partition that was held when it was dropped stays paused inside the library, whoever owns it next.
+        self.consumer.resume(&list).map_err(transient)
     }
 
     fn stop(&mut self, partition: Partition) {
@@ -245,6 +247,21 @@ impl KafkaLog {
         Ok(Self { client, topic: topic.to_owned() })
     }
 
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Whether there is such a topic.
+    ///
+    /// # Errors
+    /// The brokers did not answer.
+    pub fn exists(&self) -> Result<bool, SourceError> {
+        let metadata = self.client.fetch_metadata(Some(&self.topic), QUESTION_TIMEOUT).map_err(transient)?;
+        Ok(metadata.topics().iter().any(|topic| topic.name() == self.topic && topic.error().is_none()))
+    }
+
     /// Every partition that the topic has now.
     ///
     /// # Errors
@@ -273,9 +290,20 @@ impl KafkaLog {
         let cluster_id = client
             .fetch_cluster_id(QUESTION_TIMEOUT)
             .ok_or_else(|| SourceError::Transient("the brokers did not tell their cluster id".into()))?;
-        let topic_id = native::topic_id(client, &self.topic, QUESTION_TIMEOUT)
+        let leader = self.leader(partition)?;
+        let topic_id = native::topic_id(client, &self.topic, leader, QUESTION_TIMEOUT)
             .map_err(|error| SourceError::Transient(format!("cannot describe topic {}: {error}", self.topic)))?;
         Ok(Lineage { cluster_id, topic_id, topic: self.topic.clone(), partition })
+    }
+
+    /// The broker that leads the partition: the one that must answer us anyway.
+    fn leader(&self, partition: Partition) -> Result<i32, SourceError> {
+        let metadata = self.client.fetch_metadata(Some(&self.topic), QUESTION_TIMEOUT).map_err(transient)?;
+        let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let leader = partitions.find(|found| found.id() == partition).map(|found| found.leader());
+        leader.filter(|leader| *leader >= 0).ok_or_else(|| {
+            SourceError::Transient(format!("partition {partition} of topic {} has no leader", self.topic))
+        })
     }
 
     /// Resolves a time to offsets; a partition without a record of that time or later starts at its end.

@@ -44,7 +44,13 @@ pub struct Game {
 
 impl Game {
     /// Game `number` of a league, some time on the day that begins at `midnight`.
-    pub fn new(id: String, league_index: usize, number: usize, midnight: UtcMicros, rng: &mut impl Rng) -> Self {
+    pub fn new(
+        id: String,
+        league_index: usize,
+        number: usize,
+        midnight: UtcMicros,
+        rng: &mut impl Rng,
+    ) -> Self {
         let league = &LEAGUES[league_index];
         let minute = FIRST_START + rng.random_range(0..=STARTS / 5) * 5;
         let commence = midnight.plus(minute * 60 * UtcMicros::SECOND);

@@ -24,28 +24,107 @@ pub struct League {
 }
 
 /// Every league; 300 games a day.
-pub const LEAGUES: [League; 5] = [
-    League { sport: "american_football", slug: "gridiron", games: 48, margin: 6.0, total: 44.5, step: 0.9, draw: 0.0, minutes: 200 },
-    League { sport: "basketball", slug: "hardwood", games: 84, margin: 6.5, total: 224.0, step: 1.2, draw: 0.0, minutes: 150 },
-    League { sport: "baseball", slug: "diamond", games: 60, margin: 1.2, total: 8.5, step: 0.3, draw: 0.0, minutes: 180 },
-    League { sport: "ice_hockey", slug: "blueline", games: 48, margin: 1.0, total: 6.0, step: 0.25, draw: 0.0, minutes: 150 },
-    League { sport: "soccer", slug: "touchline", games: 60, margin: 0.9, total: 2.75, step: 0.2, draw: 0.26, minutes: 120 },
+pub static LEAGUES: [League; 5] = [
+    League {
+        sport: "american_football",
+        slug: "gridiron",
+        games: 48,
+        margin: 6.0,
+        total: 44.5,
+        step: 0.9,
+        draw: 0.0,
+        minutes: 200,
+    },
+    League {
+        sport: "basketball",
+        slug: "hardwood",
+        games: 84,
+        margin: 6.5,
+        total: 224.0,
+        step: 1.2,
+        draw: 0.0,
+        minutes: 150,
+    },
+    League {
+        sport: "baseball",
+        slug: "diamond",
+        games: 60,
+        margin: 1.2,
+        total: 8.5,
+        step: 0.3,
+        draw: 0.0,
+        minutes: 180,
+    },
+    League {
+        sport: "ice_hockey",
+        slug: "blueline",
+        games: 48,
+        margin: 1.0,
+        total: 6.0,
+        step: 0.25,
+        draw: 0.0,
+        minutes: 150,
+    },
+    League {
+        sport: "soccer",
+        slug: "touchline",
+        games: 60,
+        margin: 0.9,
+        total: 2.75,
+        step: 0.2,
+        draw: 0.26,
+        minutes: 120,
+    },
 ];
 
 /// The books that are polled.
-pub const BOOKS: [&str; 9] =
-    ["alderbet", "bluewater", "cardinal", "dockside", "eastgate", "foxglove", "granite", "harbor-nj", "ironwood"];
+pub const BOOKS: [&str; 9] = [
+    "alderbet",
+    "bluewater",
+    "cardinal",
+    "dockside",
+    "eastgate",
+    "foxglove",
+    "granite",
+    "harbor-nj",
+    "ironwood",
+];
 
 const PLACES: [&str; 30] = [
-    "Alder Bay", "Birchport", "Clearhaven", "Dunmere", "Eastmoor", "Fenwick Falls", "Graymouth", "Hollowbrook",
-    "Inverlake", "Juniper City", "Kestrel Point", "Larkfield", "Millhaven", "Northwold", "Oakmere", "Pinecrest",
-    "Quarry Hill", "Ravenford", "Saltmarsh", "Thornbury Heights", "Umberton", "Vale City", "Westerleigh", "Yarrow Bend",
-    "Ashcombe", "Brightwater", "Copperfield", "Dovedale", "Elmstead", "Foxhollow",
+    "Alder Bay",
+    "Birchport",
+    "Clearhaven",
+    "Dunmere",
+    "Eastmoor",
+    "Fenwick Falls",
+    "Graymouth",
+    "Hollowbrook",
+    "Inverlake",
+    "Juniper City",
+    "Kestrel Point",
+    "Larkfield",
+    "Millhaven",
+    "Northwold",
+    "Oakmere",
+    "Pinecrest",
+    "Quarry Hill",
+    "Ravenford",
+    "Saltmarsh",
+    "Thornbury Heights",
+    "Umberton",
+    "Vale City",
+    "Westerleigh",
+    "Yarrow Bend",
+    "Ashcombe",
+    "Brightwater",
+    "Copperfield",
+    "Dovedale",
+    "Elmstead",
+    "Foxhollow",
 ];
 
-const NICKNAMES: [&str; 10] = [
-    "Herons", "Lancers", "Foxes", "Comets", "Anchors", "Badgers", "Kites", "Millers", "Otters", "Sentinels",
-];
+const NICKNAMES: [&str; 10] =
+    ["Herons", "Lancers", "Foxes", "Comets", "Anchors", "Badgers", "Kites", "Millers", "Otters", "Sentinels"];
 
 /// Name of a league's team.
 pub fn team(league: usize, number: usize) -> String {

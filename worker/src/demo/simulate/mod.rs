@@ -14,17 +14,17 @@ mod prices;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ledgerline_schema::events::EventKind;
 use ledgerline_schema::events::game::GameStatus;
 use ledgerline_schema::events::odds::{Market, MarketStatus, Side};
-use ledgerline_schema::events::EventKind;
 use ledgerline_schema::time::UtcMicros;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use board::Board;
-use events::{ArticleData, Envelope, OddsData};
 pub use events::SYSTEM;
+use events::{ArticleData, Envelope, OddsData};
 use game::Game;
 use leagues::{BOOKS, LEAGUES};
 use prices::Outcome;
@@ -168,7 +168,8 @@ impl Simulation {
         let game = &self.games[index];
         let envelope = Envelope { id: &id, source: "sim-schedule", time: &time, poll: "" };
         let value = envelope.write(EventKind::Game.event_type(), game.data());
-        let record = |value| Simulated { kind: EventKind::Game, key: Arc::clone(&game.key), value, quotes: 0 };
+        let record =
+            |value| Simulated { kind: EventKind::Game, key: Arc::clone(&game.key), value, quotes: 0 };
         self.ready.push_back(record(Some(value)));
         if game.status == GameStatus::Final {
             // A compacted topic forgets a game that is over.
@@ -209,7 +210,7 @@ impl Simulation {
         let poll = format!("poll-{}-{}-{}", BOOKS[book], &time[..10], &time[11..16]);
         let page = Page { book: BOOKS[book], source: format!("sim-{}", BOOKS[book]), time, poll };
         for index in 0..self.games.len() {
-            if std::ptr::eq(self.games[index].league, &LEAGUES[league]) && self.games[index].is_open() {
+            if self.games[index].league.slug == LEAGUES[league].slug && self.games[index].is_open() {
                 self.poll_game(&page, book, index);
             }
         }
@@ -237,7 +238,14 @@ impl Simulation {
         }
     }
 
-    fn push_odds(&mut self, page: &Page, index: usize, market: Market, status: MarketStatus, outcomes: &[Outcome]) {
+    fn push_odds(
+        &mut self,
+        page: &Page,
+        index: usize,
+        market: Market,
+        status: MarketStatus,
+        outcomes: &[Outcome],
+    ) {
         let id = self.next_id();
         let game = &self.games[index];
         let data = OddsData {

@@ -48,7 +48,11 @@ pub struct Outcome {
 impl Offer {
     /// What a book of that opinion offers on a game.
     pub fn all(league: &League, opinion: Opinion, rng: &mut impl Rng) -> [Self; 3] {
-        let offers = [Self::Moneyline([0; 3]), Self::Spread { line: 0.0, lean: 0 }, Self::Total { line: 0.0, lean: 0 }];
+        let offers = [
+            Self::Moneyline([0; 3]),
+            Self::Spread { line: 0.0, lean: 0 },
+            Self::Total { line: 0.0, lean: 0 },
+        ];
         offers.map(|offer| offer.renewed(league, opinion, rng))
     }
 
@@ -101,7 +105,8 @@ fn moneyline(league: &League, margin: f64) -> [i64; 3] {
 /// The American price of an implied probability, rounded as books do: the longer the odds, the coarser.
 fn american(implied: f64) -> i64 {
     let implied = implied.clamp(0.03, 0.97);
-    let exact = if implied > 0.5 { -100.0 * implied / (1.0 - implied) } else { 100.0 * (1.0 - implied) / implied };
+    let exact =
+        if implied > 0.5 { -100.0 * implied / (1.0 - implied) } else { 100.0 * (1.0 - implied) / implied };
     let step = match exact.abs() {
         size if size < 250.0 => 5.0,
         size if size < 600.0 => 10.0,

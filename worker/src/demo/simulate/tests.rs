@@ -7,6 +7,8 @@ use ledgerline_schema::events::{Flag, Flags, RawRecord, Rows};
 use super::*;
 
 const MIDNIGHT: UtcMicros = UtcMicros(1_757_808_000_000_000); // 2025-09-14
+/// Enough for every kind of mishap.
+const RECORDS: usize = 60_000;
 
 fn simulation(seed: u64) -> Simulation {
     Simulation::new(seed, "t", MIDNIGHT)
@@ -14,7 +16,7 @@ fn simulation(seed: u64) -> Simulation {
 
 #[test]
 fn a_seed_gives_the_same_bytes() {
-    let records = |seed| simulation(seed).take(20_000).collect::<Vec<_>>();
+    let records = |seed| simulation(seed).take(10_000).collect::<Vec<_>>();
     assert_eq!(records(1), records(1));
     assert_ne!(records(1), records(2));
 }
@@ -24,7 +26,7 @@ fn a_seed_gives_the_same_bytes() {
 fn everything_but_the_planted_passes_its_contract() {
     let mut rows: HashMap<EventKind, Rows> = EventKind::ALL.iter().map(|kind| (*kind, kind.rows())).collect();
     let (mut flags, mut dead, mut quotes, mut tombstones) = (Flags::default(), 0, 0, 0);
-    for (number, record) in simulation(7).take(300_000).enumerate() {
+    for (number, record) in simulation(7).take(RECORDS).enumerate() {
         quotes += record.quotes;
         let Some(value) = &record.value else {
             tombstones += 1;
@@ -44,8 +46,8 @@ fn everything_but_the_planted_passes_its_contract() {
     }
     let raised: Vec<(Flag, u32)> = flags.counts().filter(|(_, count)| *count > 0).collect();
     assert_eq!(raised, []);
-    assert!((20..150).contains(&dead), "{dead} dead");
-    assert!(tombstones > 20, "{tombstones} tombstones");
+    assert!((3..40).contains(&dead), "{dead} dead");
+    assert!(tombstones > 3, "{tombstones} tombstones");
     assert_eq!(quotes, rows[&EventKind::Odds].len() as u64 + dead);
     assert!(rows.values().all(|rows| !rows.is_empty()));
 }
@@ -53,14 +55,14 @@ fn everything_but_the_planted_passes_its_contract() {
 #[test]
 fn no_two_quotes_contradict_and_some_are_sent_twice() {
     let mut rows = EventKind::Odds.rows();
-    for record in simulation(3).take(300_000).filter(|record| record.kind == EventKind::Odds) {
+    for record in simulation(3).take(RECORDS).filter(|record| record.kind == EventKind::Odds) {
         let value = record.value.unwrap_or_default();
         let _ = rows.decode(0, &RawRecord { value: &value, headers: &[], timestamp: None });
     }
     let Rows::Odds(rows) = rows else { unreachable!("rows of odds") };
     let mut seen = HashMap::new();
     let mut last: HashMap<u32, (Option<f64>, Option<f32>)> = HashMap::new();
-    let (mut duplicates, mut repeated) = (0, 0);
+    let (mut duplicates, mut repeated, mut polled_again) = (0, 0, 0);
     for quote in &rows.quotes {
         let value = (quote.price, quote.line);
         match seen.insert((quote.selection, quote.observed_at), value) {
@@ -68,12 +70,16 @@ fn no_two_quotes_contradict_and_some_are_sent_twice() {
                 assert_eq!(before, value);
                 duplicates += 1;
             }
-            None => repeated += u32::from(last.insert(quote.selection, value) == Some(value)),
+            None => {
+                let before = last.insert(quote.selection, value);
+                polled_again += u32::from(before.is_some());
+                repeated += u32::from(before == Some(value));
+            }
         }
     }
-    assert!(duplicates > 500, "{duplicates} duplicates");
-    let share = f64::from(repeated) / rows.quotes.len() as f64;
-    assert!((0.8..0.95).contains(&share), "{share} repeat the last value");
+    assert!(duplicates > 50, "{duplicates} duplicates");
+    let share = f64::from(repeated) / f64::from(polled_again);
+    assert!((0.85..0.95).contains(&share), "{share} repeat the last value");
 }
 
 #[test]

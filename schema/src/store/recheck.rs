@@ -1,0 +1,104 @@
+//! What a record that was read again must have left behind. Called by `ledgerline verify --kafka`; reads only.
+
+use std::collections::HashSet;
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::error::StoreError;
+use super::intern::{find_refs, find_selections};
+use super::odds::resolve;
+use super::{Conn, Store, insert, with_conn};
+use crate::batch::Batch;
+use crate::events::Rows;
+use crate::events::game::GameRow;
+use crate::schema::{articles, dead_letters, game_refs};
+
+/// What re-reading a range of the log found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordCheck {
+    /// Offsets of records that left neither rows nor a dead letter behind.
+    pub missing: Vec<i64>,
+}
+
+impl Store {
+    /// Looks for what the records of a freshly decoded batch must have left behind.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn check_records(&self, lineage_id: i32, batch: &Batch) -> Result<RecordCheck, StoreError> {
+        let mut session = self.checkout().await?;
+        let conn = &mut session.conn();
+        let unapplied = unapplied_records(conn, &batch.rows).await?;
+        let refused = batch.dead.iter().map(|dead| dead.record);
+        let suspects: HashSet<i64> =
+            unapplied.into_iter().chain(refused).map(|record| batch.records.offset(record)).collect();
+        let dead = dead_offsets(conn, lineage_id, batch).await?;
+        let mut missing: Vec<i64> = suspects.difference(&dead).copied().collect();
+        missing.sort_unstable();
+        Ok(RecordCheck { missing })
+    }
+}
+
+/// Good records whose rows are not there, or not with the same value.
+async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<HashSet<u32>> {
+    match rows {
+        Rows::Odds(rows) => {
+            let wanted: Vec<_> = rows.selections.iter().collect();
+            let games = wanted.iter().map(|selection| (selection.system.to_string(), selection.game.to_string()));
+            let refs = find_refs(conn, &games.collect()).await?;
+            let ids = find_selections(conn, &wanted, &refs).await?;
+            // Ids start at 1, so a selection that is not there finds no quote either.
+            let ids: Vec<i64> = wanted.iter().map(|selection| ids.get(*selection).copied().unwrap_or(0)).collect();
+            let resolved = resolve(rows, &ids);
+            let stored = insert::stored_odds(conn, &resolved).await?;
+            let unapplied = resolved.iter().filter(|row| stored.get(&row.key()) != Some(&row.value));
+            Ok(unapplied.map(|row| row.record).collect())
+        }
+        Rows::Game(rows) => {
+            let keys = rows.0.iter().map(|row| row.key.clone()).collect();
+            let refs = find_refs(conn, &keys).await?;
+            let linked = linked_refs(conn, refs.values().copied().collect()).await?;
+            let applied = |row: &&GameRow| refs.get(&row.key).is_some_and(|id| linked.contains(id));
+            let unapplied = rows.0.iter().filter(|row| !applied(row));
+            Ok(unapplied.map(|row| row.record).collect())
+        }
+        Rows::Article(rows) => {
+            let keys: Vec<&[u8]> = rows.0.iter().map(|row| row.url_hash.as_slice()).collect();
+            let mut stored: HashSet<Vec<u8>> = HashSet::new();
+            for keys in keys.chunks(5_000) {
+                let query = articles::table
+                    .filter(articles::url_hash.eq_any(keys.iter().copied()))
+                    .select(articles::url_hash);
+                let found: Vec<Vec<u8>> = with_conn!(conn, c => query.load(c).await)?;
+                stored.extend(found);
+            }
+            let unapplied = rows.0.iter().filter(|row| !stored.contains(&row.url_hash));
+            Ok(unapplied.map(|row| row.record).collect())
+        }
+    }
+}
+
+/// Those of the refs that have a game: odds make refs too.
+async fn linked_refs(conn: &mut Conn<'_>, ids: Vec<i64>) -> QueryResult<HashSet<i64>> {
+    let mut linked = HashSet::new();
+    for ids in ids.chunks(5_000) {
+        let query = game_refs::table
+            .filter(game_refs::id.eq_any(ids))
+            .filter(game_refs::game_id.is_not_null())
+            .select(game_refs::id);
+        let found: Vec<i64> = with_conn!(conn, c => query.load(c).await)?;
+        linked.extend(found);
+    }
+    Ok(linked)
+}
+
+async fn dead_offsets(conn: &mut Conn<'_>, lineage_id: i32, batch: &Batch) -> QueryResult<HashSet<i64>> {
+    let query = dead_letters::table
+        .filter(dead_letters::lineage_id.eq(lineage_id))
+        .filter(dead_letters::record_offset.ge(batch.from))
+        .filter(dead_letters::record_offset.lt(batch.to))
+        .select(dead_letters::record_offset);
+    let offsets: Vec<i64> = with_conn!(conn, c => query.load(c).await)?;
+    Ok(offsets.into_iter().collect())
+}
