@@ -19,7 +19,7 @@ test-real: ## Run the tests of real data, from the folder that LEDGERLINE_TEST_D
 	    echo "make test-real: LEDGERLINE_TEST_DATA='$(LEDGERLINE_TEST_DATA)' is not a folder; name the one that holds real data" >&2; \
 	    exit 1; }
 	LEDGERLINE_TEST_DATA="$$(realpath "$(LEDGERLINE_TEST_DATA)")" \
-	    scripts/services run -- cargo test --release --test real -- --nocapture
+	    scripts/services run -- cargo test --test real -- --nocapture
 
 services: ## Start Kafka and PostgreSQL for use by hand: eval "$(make -s services)"
 	@scripts/services start "$(SERVICES_DIR)"

@@ -26,21 +26,22 @@ fn odds(game: usize, second: usize) -> Value {
 
 fn records(games: usize, seconds: usize) -> Vec<Record> {
     let pairs = (0..seconds).flat_map(|second| (0..games).map(move |game| (game, second)));
-    pairs.map(|(game, second)| Record::of(&format!("test:game-{game}"), odds(game, second).to_string())).collect()
+    pairs
+        .map(|(game, second)| Record::of(&format!("test:game-{game}"), odds(game, second).to_string()))
+        .collect()
 }
 
 /// Waits until the group's positions reach the ends of the topic.
 async fn stored(database: &Database, topic: &str, partitions: i32) {
     let ends: i64 = (0..partitions).map(|partition| kafka::end(topic, partition)).sum();
     let sql = format!("select coalesce(sum(next_offset), 0) from partition_offsets where topic = '{topic}'");
-    eventually("every record to be stored", || async {
-        (database.number(&sql).await >= ends).then_some(())
-    })
-    .await;
+    eventually("every record to be stored", || async { (database.number(&sql).await >= ends).then_some(()) })
+        .await;
 }
 
 fn clean(setup: &Setup) {
-    let verified: Value = serde_json::from_str(&setup.must(&["verify", "--kafka", "--strict", "--json"])).expect("JSON");
+    let verified: Value =
+        serde_json::from_str(&setup.must(&["verify", "--kafka", "--strict", "--json"])).expect("JSON");
     assert_eq!(verified["ok"], json!(true), "{verified}");
 }
 
@@ -63,7 +64,8 @@ async fn one_invalid_record_in_ten_thousand_is_one_dead_letter() {
     stored(&database, &topic, 3).await;
     assert!(worker.stop().await.success());
 
-    let sums = database.rows("select sum(applied), sum(dead), sum(hole), sum(inserted) from offset_ledger").await;
+    let sums =
+        database.rows("select sum(applied), sum(dead), sum(hole), sum(inserted) from offset_ledger").await;
     let sums: Vec<&str> = sums[0].iter().map(|sum| sum.as_deref().unwrap_or("")).collect();
     assert_eq!(sums, ["9999", "1", "0", "19998"]);
     let letters = database
@@ -163,7 +165,8 @@ async fn tombstones_and_aborted_transactions_are_accounted_for() {
     let mut worker = setup.start();
     stored(&database, &topic, 1).await; // over the trailing aborted records and their marker too
     assert!(worker.stop().await.success());
-    let sums = database.rows("select sum(applied), sum(dead), sum(tombstone), sum(hole) from offset_ledger").await;
+    let sums =
+        database.rows("select sum(applied), sum(dead), sum(tombstone), sum(hole) from offset_ledger").await;
     let sums: Vec<&str> = sums[0].iter().map(|sum| sum.as_deref().unwrap_or("")).collect();
     assert_eq!(sums, ["10", "0", "1", "23"]);
     clean(&setup);
@@ -199,7 +202,9 @@ async fn publishing_again_changes_no_row() {
     for (view, before) in views.into_iter().zip(before) {
         assert_eq!(database.digest(view).await, before, "{view}");
     }
-    let counts = database.rows("select sum(inserted), sum(duplicate), sum(dead), sum(updated + stale) from offset_ledger").await;
+    let counts = database
+        .rows("select sum(inserted), sum(duplicate), sum(dead), sum(updated + stale) from offset_ledger")
+        .await;
     let counts: Vec<&str> = counts[0].iter().map(|sum| sum.as_deref().unwrap_or("")).collect();
     let quotes = database.number("select count(*) from odds").await;
     assert_eq!(quotes, 9);
@@ -223,12 +228,19 @@ async fn probes_metrics_and_a_graceful_stop() {
     setup.must(&["migrate", "up"]);
     let address = worker.address().await;
     let to = topic.clone();
-    tokio::task::spawn_blocking(move || kafka::produce(&kafka::brokers(), &to, &records(5, 10))).await.expect("produced");
+    tokio::task::spawn_blocking(move || kafka::produce(&kafka::brokers(), &to, &records(5, 10)))
+        .await
+        .expect("produced");
     stored(&database, &topic, 1).await;
-    eventually("readiness", || async { get(&address, "/readyz").await.starts_with("HTTP/1.1 200").then_some(()) }).await;
+    eventually("readiness", || async {
+        get(&address, "/readyz").await.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
     assert!(get(&address, "/livez").await.starts_with("HTTP/1.1 200"));
-    let settled = format!("ledgerline_records_settled_total{{topic=\"{topic}\",mode=\"live\",outcome=\"applied\"}} 50");
-    eventually("the metrics", || async { get(&address, "/metrics").await.contains(&settled).then_some(()) }).await;
+    let settled =
+        format!("ledgerline_records_settled_total{{topic=\"{topic}\",mode=\"live\",outcome=\"applied\"}} 50");
+    eventually("the metrics", || async { get(&address, "/metrics").await.contains(&settled).then_some(()) })
+        .await;
     let metrics = get(&address, "/metrics").await;
     assert!(metrics.contains("ledgerline_batch_write_seconds_bucket"), "{metrics}");
     assert!(worker.stop().await.success());

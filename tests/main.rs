@@ -2,7 +2,7 @@
 
 mod support;
 
-mod line;
 mod contracts;
+mod line;
 mod store;
 mod tidy;

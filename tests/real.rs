@@ -35,7 +35,8 @@ struct Week {
 
 impl Week {
     async fn publish() -> Self {
-        let week = Self { odds: kafka::topic("odds", PARTITIONS).await, games: kafka::topic("games", 1).await };
+        let week =
+            Self { odds: kafka::topic("odds", PARTITIONS).await, games: kafka::topic("games", 1).await };
         let nowhere = Setup::new("sqlite:unused.db", &week.topics());
         week.publish_again(&nowhere);
         week
@@ -57,7 +58,8 @@ impl Week {
     async fn stored(&self, database: &Database) {
         let odds: i64 = (0..PARTITIONS).map(|partition| kafka::end(&self.odds, partition)).sum();
         let ends = odds + kafka::end(&self.games, 0);
-        eventually("the week to be stored", || async { (position(database).await >= ends).then_some(()) }).await;
+        eventually("the week to be stored", || async { (position(database).await >= ends).then_some(()) })
+            .await;
     }
 }
 
@@ -71,7 +73,8 @@ async fn views(database: &Database) -> [String; 2] {
 }
 
 fn verify(setup: &Setup) {
-    let verified: Value = serde_json::from_str(&setup.must(&["verify", "--kafka", "--strict", "--json"])).expect("JSON");
+    let verified: Value =
+        serde_json::from_str(&setup.must(&["verify", "--kafka", "--strict", "--json"])).expect("JSON");
     assert_eq!(verified["ok"], json!(true), "{verified}");
     println!("verified: {verified}");
 }
@@ -105,8 +108,12 @@ async fn the_nfl_week_is_stored_exactly_once_whatever_dies() {
     week.stored(&calm).await;
     assert!(worker.stop().await.success());
     assert_eq!(calm.digest("odds").await, odds, "a second publish changes no row of odds");
-    let sums = calm.rows("select sum(l.inserted), sum(l.duplicate), sum(l.dead) from offset_ledger l \
-                          join lineages i on i.id = l.lineage_id where i.topic like 'odds-%'").await;
+    let sums = calm
+        .rows(
+            "select sum(l.inserted), sum(l.duplicate), sum(l.dead) from offset_ledger l \
+                          join lineages i on i.id = l.lineage_id where i.topic like 'odds-%'",
+        )
+        .await;
     let sums: Vec<&str> = sums[0].iter().map(|sum| sum.as_deref().unwrap_or("")).collect();
     assert_eq!(sums, [QUOTES.to_string(), QUOTES.to_string(), "0".to_owned()]);
     println!("second publish: inserted, duplicate, dead = {sums:?}");

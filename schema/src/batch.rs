@@ -216,12 +216,7 @@ impl Batch {
     ///
     /// # Panics
     /// If `offset` lies before the end of the batch: order within a partition is a promise.
-    pub fn push(
-        &mut self,
-        offset: i64,
-        key: Option<&[u8]>,
-        raw: &RawRecord<'_>,
-    ) -> crate::events::Flags {
+    pub fn push(&mut self, offset: i64, key: Option<&[u8]>, raw: &RawRecord<'_>) -> crate::events::Flags {
         self.advance(offset + 1);
         let number = self.records.push(offset, key, raw);
         match self.rows.decode(number, raw) {

@@ -87,7 +87,8 @@ pub fn produce_in_transaction(topic: &str, records: &[Record], commit: bool) {
     producer.begin_transaction().expect("a transaction");
     send_all(&producer, topic, records);
     producer.flush(PATIENCE).expect("every record is acknowledged");
-    let end = if commit { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
+    let end =
+        if commit { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
     end.expect("the transaction ends");
 }
 

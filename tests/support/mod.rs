@@ -19,8 +19,9 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The value of a variable that `make test` sets.
 #[expect(clippy::disallowed_methods, reason = "the addresses of the test's services come from outside")]
 pub fn service(variable: &str) -> String {
-    std::env::var(variable)
-        .unwrap_or_else(|_| panic!("{variable} is not set: run `make test`, which starts the services that the tests need"))
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set: run `make test`, which starts the services that the tests need")
+    })
 }
 
 /// A name that no other test has.

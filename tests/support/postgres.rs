@@ -66,7 +66,9 @@ impl Database {
 
     /// A digest of a view's rows, whatever their order.
     pub async fn digest(&self, view: &str) -> String {
-        let sql = format!("select count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\\n' order by t::text)), '') from {view} t");
+        let sql = format!(
+            "select count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\\n' order by t::text)), '') from {view} t"
+        );
         self.rows(&sql).await[0][0].clone().expect("a digest")
     }
 
@@ -82,7 +84,8 @@ impl Database {
 pub async fn connect(url: &str) -> tokio_postgres::Client {
     let url = url.replace("?sslmode=disable", "");
     #[expect(clippy::disallowed_methods, reason = "tests look at the database from outside")]
-    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+    let (client, connection) =
+        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
     tokio::spawn(connection);
     client
 }

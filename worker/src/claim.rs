@@ -69,7 +69,10 @@ impl Claimant {
                 }
             }
         }
-        anyhow::bail!("partition {partition} of topic {} is not in the topic's metadata yet", request.lineage.topic)
+        anyhow::bail!(
+            "partition {partition} of topic {} is not in the topic's metadata yet",
+            request.lineage.topic
+        )
     }
 }
 

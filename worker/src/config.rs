@@ -262,14 +262,16 @@ impl Config {
             layers = layers.merge(Toml::file_exact(file));
         }
         // Every key lies in a section, so a variable without `__` is none of ours.
-        let ours = |key: &UncasedStr| key.as_str().contains("__") && !SECRETS.iter().any(|(name, _)| *name == key);
+        let ours =
+            |key: &UncasedStr| key.as_str().contains("__") && !SECRETS.iter().any(|(name, _)| *name == key);
         layers = layers.merge(Env::prefixed(PREFIX).filter(ours).split("__"));
         for (name, key) in SECRETS {
             if let Some(value) = secret(name) {
                 layers = layers.merge((key, value));
             }
         }
-        let config: Self = layers.extract().map_err(without_secrets).context("cannot read the configuration")?;
+        let config: Self =
+            layers.extract().map_err(without_secrets).context("cannot read the configuration")?;
         config.check()?;
         Ok(config)
     }
@@ -277,9 +279,8 @@ impl Config {
     /// The kinds that `run` consumes, in the order of the table of kinds.
     #[must_use]
     pub fn enabled_topics(&self) -> Vec<Topic> {
-        let enabled = |kind: &EventKind| {
-            self.topics.get(kind.name()).and_then(|topic| topic.enabled).unwrap_or(true)
-        };
+        let enabled =
+            |kind: &EventKind| self.topics.get(kind.name()).and_then(|topic| topic.enabled).unwrap_or(true);
         EventKind::ALL.iter().copied().filter(enabled).map(|kind| self.topic(kind)).collect()
     }
 
@@ -299,18 +300,30 @@ impl Config {
         for (name, topic) in &self.topics {
             let known = EventKind::ALL.iter().any(|kind| kind.name() == name);
             ensure!(known, "topics.{name}: no such kind of event; there are {}", kind_names());
-            ensure!(topic.writers.is_none_or(|n| (1..=64).contains(&n)), "topics.{name}.writers: must be 1 to 64");
+            ensure!(
+                topic.writers.is_none_or(|n| (1..=64).contains(&n)),
+                "topics.{name}.writers: must be 1 to 64"
+            );
             let BatchConfig { rows, bytes, age_ms } = topic.batch;
             ensure!((1..=100_000).contains(&rows), "topics.{name}.batch.rows: must be 1 to 100,000");
-            ensure!((1_024..=256 << 20).contains(&bytes), "topics.{name}.batch.bytes: must be 1,024 to 268,435,456");
+            ensure!(
+                (1_024..=256 << 20).contains(&bytes),
+                "topics.{name}.batch.bytes: must be 1,024 to 268,435,456"
+            );
             ensure!((1..=60_000).contains(&age_ms), "topics.{name}.batch.age_ms: must be 1 to 60,000");
         }
         self.check_topics()?;
         ensure!(!self.kafka.brokers.trim().is_empty(), "kafka.brokers: must not be empty");
         ensure!(!self.kafka.group.trim().is_empty(), "kafka.group: must not be empty");
-        ensure!((6_000..=600_000).contains(&self.kafka.session_timeout_ms), "kafka.session_timeout_ms: must be 6,000 to 600,000");
+        ensure!(
+            (6_000..=600_000).contains(&self.kafka.session_timeout_ms),
+            "kafka.session_timeout_ms: must be 6,000 to 600,000"
+        );
         let sasl = self.kafka.security == Security::SaslTls;
-        ensure!(!sasl || self.kafka.sasl_username.is_some(), "kafka.sasl_username: required for security = \"sasl-tls\"");
+        ensure!(
+            !sasl || self.kafka.sasl_username.is_some(),
+            "kafka.sasl_username: required for security = \"sasl-tls\""
+        );
         ensure!(self.log.throughput_every_ms >= 100, "log.throughput_every_ms: must be at least 100");
         self.database.check().map_err(anyhow::Error::msg)
     }
@@ -323,13 +336,18 @@ impl Config {
         for (index, topic) in topics.iter().enumerate() {
             if let Some(other) = topics[..index].iter().find(|other| other.name == topic.name) {
                 let (one, two, name) = (other.kind.name(), topic.kind.name(), &topic.name);
-                anyhow::bail!("topics.{one}.name and topics.{two}.name: both are {name:?}; one topic carries one kind");
+                anyhow::bail!(
+                    "topics.{one}.name and topics.{two}.name: both are {name:?}; one topic carries one kind"
+                );
             }
         }
         let writers: usize = topics.iter().map(|topic| topic.writers).sum();
         let size = self.database.pool.size;
         let enough = usize::try_from(size).is_ok_and(|size| size > writers);
-        ensure!(enough, "database.pool.size: {size} is too small for {writers} writers and one more for claims");
+        ensure!(
+            enough,
+            "database.pool.size: {size} is too small for {writers} writers and one more for claims"
+        );
         Ok(())
     }
 }

@@ -59,7 +59,8 @@ fn sasl_password(kafka: &KafkaConfig) -> anyhow::Result<String> {
             .with_context(|| format!("kafka.sasl_password_file: cannot read {}", file.display()))?;
         return Ok(text.trim_end().to_owned());
     }
-    let password = kafka.sasl_password.as_ref().context("kafka.sasl_password: required for security = \"sasl-tls\"")?;
+    let password =
+        kafka.sasl_password.as_ref().context("kafka.sasl_password: required for security = \"sasl-tls\"")?;
     Ok(password.expose_secret().to_owned())
 }
 

@@ -64,8 +64,14 @@ const BUILD: &str = "ledgerline_build_info";
 /// What each metric means, for `# HELP`.
 const DESCRIPTIONS: &[(&str, &str)] = &[
     (CONSUMED, "Records taken from the topic into a batch."),
-    (SETTLED, "Offsets settled in a committed transaction, by outcome: applied, dead, tombstone, skipped, hole."),
-    (ROWS, "Rows of applied records in committed transactions, by outcome: inserted, updated, duplicate, stale."),
+    (
+        SETTLED,
+        "Offsets settled in a committed transaction, by outcome: applied, dead, tombstone, skipped, hole.",
+    ),
+    (
+        ROWS,
+        "Rows of applied records in committed transactions, by outcome: inserted, updated, duplicate, stale.",
+    ),
     (DEAD, "Dead letters stored, by reason."),
     (FLAGS, "Accepted records that are worth a look, by flag."),
     (BATCHES, "Transactions, by outcome: committed, failed (rolled back or unknown), fenced."),
@@ -74,7 +80,10 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
     (BATCH_BYTES, "Bytes of the records of a committed batch."),
     (WRITE_SECONDS, "Time of one committed transaction, from taking a connection to the answer of COMMIT."),
     (LATENCY, "Kafka timestamp of a batch's oldest record to its commit in the database."),
-    (LAG, "Records between the database's position and the end of the log. Only meaningful where ledgerline_consumer_lag_known is 1."),
+    (
+        LAG,
+        "Records between the database's position and the end of the log. Only meaningful where ledgerline_consumer_lag_known is 1.",
+    ),
     (LAG_KNOWN, "1 while the partition is assigned to this process and its lag was measured."),
     (POSITION, "Next offset to store, from the database."),
     (HALTED, "1 while the partition is halted for that reason; an operator has to decide."),
@@ -214,7 +223,8 @@ pub(crate) fn settled(topic: &str, mode: Mode, offsets: &Dispositions, dead: &[D
         counter!(SETTLED, "topic" => topic(), "mode" => mode, "outcome" => outcome).increment(count(n));
     }
     for dead in dead {
-        counter!(DEAD, "topic" => topic(), "mode" => mode, "reason" => dead.rejection.reason.name()).increment(1);
+        counter!(DEAD, "topic" => topic(), "mode" => mode, "reason" => dead.rejection.reason.name())
+            .increment(1);
     }
 }
 
@@ -247,7 +257,8 @@ pub(crate) fn kafka_commit(topic: &str, ok: bool) {
 pub(crate) fn halted(topic: &str, partition: Partition, reason: Option<&'static str>) {
     for name in Halt::NAMES {
         let value = f64::from(u8::from(reason == Some(name)));
-        gauge!(HALTED, "topic" => topic.to_owned(), "partition" => partition.to_string(), "reason" => name).set(value);
+        gauge!(HALTED, "topic" => topic.to_owned(), "partition" => partition.to_string(), "reason" => name)
+            .set(value);
     }
 }
 

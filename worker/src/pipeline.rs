@@ -58,7 +58,13 @@ pub struct Pipeline<S> {
 
 impl<S: Source> Pipeline<S> {
     /// A line that has not read anything yet. Tasks run on `runtime`.
-    pub fn new(topic: Topic, source: S, claimant: Claimant, progress: Arc<Progress>, runtime: Handle) -> Self {
+    pub fn new(
+        topic: Topic,
+        source: S,
+        claimant: Claimant,
+        progress: Arc<Progress>,
+        runtime: Handle,
+    ) -> Self {
         let (answer, answers) = sync_channel(ANSWERS);
         let writers = Arc::new(Semaphore::new(topic.writers));
         Self {
@@ -206,7 +212,12 @@ impl<S: Source> Pipeline<S> {
         self.spawn(Event::ClaimAnswered(partition, assignment, ClaimOutcome::Unknown), async move {
             let outcome = claimant.claim(partition).await.unwrap_or_else(|error| {
                 let error = format!("{error:#}");
-                tracing::warn!(kafka.topic = topic, kafka.partition = partition, error, "cannot claim, trying again");
+                tracing::warn!(
+                    kafka.topic = topic,
+                    kafka.partition = partition,
+                    error,
+                    "cannot claim, trying again"
+                );
                 ClaimOutcome::Unknown
             });
             Event::ClaimAnswered(partition, assignment, outcome)

@@ -135,7 +135,12 @@ impl Progress {
     }
 
     pub(crate) fn consuming(&self, partition: Partition, next_offset: i64) {
-        tracing::info!(kafka.topic = self.topic, kafka.partition = partition, next_offset, "partition claimed");
+        tracing::info!(
+            kafka.topic = self.topic,
+            kafka.partition = partition,
+            next_offset,
+            "partition claimed"
+        );
         metrics::halted(&self.topic, partition, None);
         self.update(partition, |progress| progress.next_offset = Some(next_offset));
     }
@@ -182,7 +187,12 @@ impl Progress {
         }
         if report.dead.len() > LOGGED_DEAD_LETTERS {
             let more = report.dead.len() - LOGGED_DEAD_LETTERS;
-            tracing::warn!(kafka.topic = self.topic, kafka.partition = claim.partition, more, "more dead letters");
+            tracing::warn!(
+                kafka.topic = self.topic,
+                kafka.partition = claim.partition,
+                more,
+                "more dead letters"
+            );
         }
         tracing::debug!(
             kafka.topic = self.topic,
@@ -207,7 +217,12 @@ impl Progress {
             totals.dispositions.add(&dispositions);
         }
         metrics::settled(&self.topic, self.mode, &dispositions, &batch.dead);
-        tracing::info!(kafka.topic = self.topic, from = batch.from, to = batch.to, "the batch was committed after all");
+        tracing::info!(
+            kafka.topic = self.topic,
+            from = batch.from,
+            to = batch.to,
+            "the batch was committed after all"
+        );
     }
 
     pub(crate) fn fenced(&self, claim: &Claim) {

@@ -223,7 +223,10 @@ impl Protocol {
         let Some(entry) = self.partitions.get_mut(&partition) else { return Vec::new() };
         let State::Idle { claim } = &entry.state else { return Vec::new() };
         let claim = claim.clone();
-        assert_eq!(claim.next_offset, from, "partition {partition}: a batch must start where the last one ended");
+        assert_eq!(
+            claim.next_offset, from,
+            "partition {partition}: a batch must start where the last one ended"
+        );
         let flight = Flight { from, to, attempt: 0 };
         entry.state = State::Writing { claim: claim.clone(), flight };
         vec![Command::Write(partition, entry.assignment, claim)]

@@ -54,7 +54,8 @@ impl Workers {
                 log: log.clone(),
                 deadline: config.database.deadline(),
             };
-            let pipeline = Pipeline::new(topic.clone(), source, claimant, Arc::clone(done), Handle::current());
+            let pipeline =
+                Pipeline::new(topic.clone(), source, claimant, Arc::clone(done), Handle::current());
             let report = report.clone();
             let thread = std::thread::Builder::new().name(format!("pipeline {}", topic.name));
             let thread = thread.spawn(move || run_and_report(pipeline, &report));

@@ -77,6 +77,11 @@ pub async fn ask_position(store: &Store, claim: &Claim, deadline: Duration) -> P
         Err(_) => format!("no answer within {} s", deadline.as_secs()),
     };
     let (topic, partition) = (&*claim.topic, claim.partition);
-    tracing::warn!(kafka.topic = topic, kafka.partition = partition, error, "cannot ask for the position, trying again");
+    tracing::warn!(
+        kafka.topic = topic,
+        kafka.partition = partition,
+        error,
+        "cannot ask for the position, trying again"
+    );
     PositionOutcome::Unknown
 }

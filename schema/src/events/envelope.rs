@@ -107,10 +107,9 @@ fn missing(attribute: &str) -> Rejection {
 fn check_version(specversion: Option<&str>) -> Result<(), Rejection> {
     match specversion {
         Some("1.0") => Ok(()),
-        Some(other) => Err(Rejection::new(
-            Reason::NotCloudEvent,
-            format_args!("specversion: {other:?} is not \"1.0\""),
-        )),
+        Some(other) => {
+            Err(Rejection::new(Reason::NotCloudEvent, format_args!("specversion: {other:?} is not \"1.0\"")))
+        }
         None => Err(missing("specversion")),
     }
 }
@@ -152,10 +151,7 @@ pub fn parse_time(field: &str, text: &str) -> Result<UtcMicros, Rejection> {
 ///
 /// # Errors
 /// The rejection that becomes the dead letter.
-pub fn parse<'a, D>(
-    record: &RawRecord<'a>,
-    expected_type: &str,
-) -> Result<(Attributes<'a>, D), Rejection>
+pub fn parse<'a, D>(record: &RawRecord<'a>, expected_type: &str) -> Result<(Attributes<'a>, D), Rejection>
 where
     D: Deserialize<'a>,
 {
@@ -270,11 +266,14 @@ impl Origin {
         };
         let correlation_id = header(["ce_correlationid", "correlation_id"]).or(json.correlation_id);
         let trace_parent = header(["traceparent", "ce_traceparent"]).or(json.trace_parent);
-        Self { correlation_id: correlation_id.filter(is_printable), trace_parent: trace_parent.filter(is_printable) }
+        Self {
+            correlation_id: correlation_id.filter(|id| is_printable(id)),
+            trace_parent: trace_parent.filter(|id| is_printable(id)),
+        }
     }
 }
 
-fn is_printable(id: &String) -> bool {
+fn is_printable(id: &str) -> bool {
     (1..=128).contains(&id.len()) && !id.chars().any(char::is_control)
 }
 

@@ -292,11 +292,9 @@ fn check_side(market: Market, outcome: &Outcome<'_>) -> Result<(), Rejection> {
         Market::Moneyline => &[Side::Home, Side::Away, Side::Draw],
         Market::Spread | Market::DrawNoBet => &[Side::Home, Side::Away],
         Market::Total => &[Side::Over, Side::Under],
-        Market::TeamTotal
-        | Market::DoubleChance
-        | Market::Outright
-        | Market::PlayerProp
-        | Market::Other => Side::ALL,
+        Market::TeamTotal | Market::DoubleChance | Market::Outright | Market::PlayerProp | Market::Other => {
+            Side::ALL
+        }
     };
     ensure(allowed.contains(&outcome.side), "side", "not a side of this market")?;
     let named = outcome.participant.as_deref().is_some_and(|name| !name.trim().is_empty());

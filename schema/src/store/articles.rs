@@ -35,7 +35,8 @@ pub(super) async fn write(
     for row in rows {
         take(&mut articles, row, &mut counts);
     }
-    let mut changed: Vec<_> = articles.values().filter_map(|article| Some((article, article.newest?))).collect();
+    let mut changed: Vec<_> =
+        articles.values().filter_map(|article| Some((article, article.newest?))).collect();
     changed.sort_unstable_by_key(|(_, row)| &row.url_hash); // one order for all writers: no deadlock
     for (article, row) in changed {
         save(conn, lineage_id, records, article, row).await?;
@@ -44,8 +45,7 @@ pub(super) async fn write(
 }
 
 fn take<'a>(articles: &mut HashMap<&'a [u8], Article<'a>>, row: &'a ArticleRow, counts: &mut RowCounts) {
-    let version =
-        Version { time: row.observed_at, sequence: 0, content_hash: row.content_hash.clone() };
+    let version = Version { time: row.observed_at, sequence: 0, content_hash: row.content_hash.clone() };
     let Some(article) = articles.get_mut(row.url_hash.as_slice()) else {
         counts.inserted += 1;
         let article = Article { stored: false, revision: 1, version, newest: Some(row) };
@@ -64,7 +64,10 @@ fn take<'a>(articles: &mut HashMap<&'a [u8], Article<'a>>, row: &'a ArticleRow, 
 }
 
 /// Locks and loads the stored articles of a batch in the order of their keys.
-async fn load<'a>(conn: &mut Conn<'_>, rows: &'a [ArticleRow]) -> QueryResult<HashMap<&'a [u8], Article<'a>>> {
+async fn load<'a>(
+    conn: &mut Conn<'_>,
+    rows: &'a [ArticleRow],
+) -> QueryResult<HashMap<&'a [u8], Article<'a>>> {
     let mut keys: Vec<&[u8]> = rows.iter().map(|row| row.url_hash.as_slice()).collect();
     keys.sort_unstable();
     keys.dedup();

@@ -110,7 +110,8 @@ impl Halt {
     }
 
     /// Every name, so that a gauge exists for each.
-    pub const NAMES: [&'static str; 4] = ["retention_passed", "ahead_of_log", "topic_recreated", "other_cluster"];
+    pub const NAMES: [&'static str; 4] =
+        ["retention_passed", "ahead_of_log", "topic_recreated", "other_cluster"];
 }
 
 impl std::fmt::Display for Halt {
@@ -123,7 +124,9 @@ impl std::fmt::Display for Halt {
                 write!(f, "position {next} lies beyond the end of the log, {high}")
             }
             Self::TopicRecreated => f.write_str("the topic was deleted and made again"),
-            Self::OtherCluster => f.write_str("the brokers belong to another cluster than the stored position"),
+            Self::OtherCluster => {
+                f.write_str("the brokers belong to another cluster than the stored position")
+            }
         }
     }
 }
@@ -163,14 +166,20 @@ impl Store {
     ///
     /// # Errors
     /// The database did not answer; nothing is known.
-    pub async fn start(&self, group: &str, starts: &[(Lineage, i64)], now: UtcMicros) -> Result<(), StoreError> {
+    pub async fn start(
+        &self,
+        group: &str,
+        starts: &[(Lineage, i64)],
+        now: UtcMicros,
+    ) -> Result<(), StoreError> {
         let mut session = self.checkout().await?;
         match session.conn() {
             Conn::Postgres(c) => {
                 c.transaction(async |c| start_in_tx(&mut Conn::Postgres(c), group, starts, now).await).await
             }
             Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| start_in_tx(&mut Conn::Sqlite(c), group, starts, now).await).await
+                c.immediate_transaction(async |c| start_in_tx(&mut Conn::Sqlite(c), group, starts, now).await)
+                    .await
             }
         }?;
         Ok(())
@@ -278,7 +287,8 @@ async fn stored_lineage(conn: &mut Conn<'_>, claim: &Claim) -> QueryResult<(i32,
         .select((lineages::id, lineages::cluster_id, lineages::topic_id));
     let rows: Vec<(i32, String, String)> = with_conn!(conn, c => query.load(c).await)?;
     let (id, cluster_id, topic_id) = rows.into_iter().next().ok_or(diesel::result::Error::NotFound)?;
-    let lineage = Lineage { cluster_id, topic_id, topic: claim.topic.to_string(), partition: claim.partition };
+    let lineage =
+        Lineage { cluster_id, topic_id, topic: claim.topic.to_string(), partition: claim.partition };
     Ok((id, lineage))
 }
 

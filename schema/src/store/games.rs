@@ -173,10 +173,12 @@ async fn load<'a>(conn: &mut Conn<'_>, refs: &HashMap<RefKey, i64>) -> QueryResu
     let mut game_ids: Vec<i64> = linked.iter().map(|(_, game)| *game).collect();
     game_ids.dedup();
     for ids in sorted_chunks(game_ids) {
-        let query = games::table
-            .filter(games::id.eq_any(ids))
-            .order(games::id)
-            .select((games::id, games::source_time, games::sequence, games::content_hash));
+        let query = games::table.filter(games::id.eq_any(ids)).order(games::id).select((
+            games::id,
+            games::source_time,
+            games::sequence,
+            games::content_hash,
+        ));
         let rows: Vec<(i64, UtcMicros, i64, Vec<u8>)> = match conn {
             Conn::Postgres(c) => query.for_no_key_update().load(c).await?,
             Conn::Sqlite(c) => query.load(c).await?,
@@ -187,8 +189,7 @@ async fn load<'a>(conn: &mut Conn<'_>, refs: &HashMap<RefKey, i64>) -> QueryResu
             fold.games.push(Game { id: Some(id), version, newest: None });
         }
     }
-    fold.game_of_ref =
-        linked.iter().filter_map(|(id, game)| Some((*id, *games_by_id.get(game)?))).collect();
+    fold.game_of_ref = linked.iter().filter_map(|(id, game)| Some((*id, *games_by_id.get(game)?))).collect();
     Ok(fold)
 }
 
@@ -200,12 +201,7 @@ fn sorted_chunks(mut ids: Vec<i64>) -> Vec<Vec<i64>> {
 }
 
 /// Inserts or updates the game if the batch changed it. Answers its id.
-async fn save(
-    conn: &mut Conn<'_>,
-    lineage_id: i32,
-    records: &Records,
-    game: &Game<'_>,
-) -> QueryResult<i64> {
+async fn save(conn: &mut Conn<'_>, lineage_id: i32, records: &Records, game: &Game<'_>) -> QueryResult<i64> {
     let Some(row) = game.newest else { return game.id.ok_or(diesel::result::Error::NotFound) };
     let state = &row.state;
     let values = (

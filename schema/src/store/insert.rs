@@ -158,7 +158,8 @@ pub(super) async fn stored_odds(conn: &mut Conn<'_>, rows: &[OddsRow]) -> QueryR
         Conn::Postgres(c) => keys.load(c).await?,
         Conn::Sqlite(c) => blocking(c, move |c| sqlite_stored(c, &keys)).await?,
     };
-    let pair = |(selection_id, observed_at, price, line)| ((selection_id, observed_at), Value { price, line });
+    let pair =
+        |(selection_id, observed_at, price, line)| ((selection_id, observed_at), Value { price, line });
     Ok(stored.into_iter().map(pair).collect())
 }
 

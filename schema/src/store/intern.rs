@@ -79,7 +79,10 @@ fn named_refs(rows: &[GameRow]) -> BTreeSet<RefKey> {
     rows.iter().flat_map(|row| row.linked.iter().chain([&row.key])).cloned().collect()
 }
 
-async fn intern_selections(conn: &mut Conn<'_>, unknown: &[&Selection]) -> QueryResult<HashMap<Selection, i64>> {
+async fn intern_selections(
+    conn: &mut Conn<'_>,
+    unknown: &[&Selection],
+) -> QueryResult<HashMap<Selection, i64>> {
     if unknown.is_empty() {
         return Ok(HashMap::new());
     }
@@ -163,8 +166,16 @@ pub(super) async fn find_selections(
             ));
         let rows: Vec<SelectionRow> = with_conn!(conn, c => query.load(c).await)?;
         for (id, game_ref, book, market, period, participant, side, alternate, line) in &rows {
-            let key = (*game_ref, book.as_str(), market.as_str(), period.as_str(), participant.as_str(),
-                       side.as_str(), *alternate, line.to_bits());
+            let key = (
+                *game_ref,
+                book.as_str(),
+                market.as_str(),
+                period.as_str(),
+                participant.as_str(),
+                side.as_str(),
+                *alternate,
+                line.to_bits(),
+            );
             if let Some(selection) = by_row.get(&key) {
                 found.insert((*selection).clone(), *id);
             }

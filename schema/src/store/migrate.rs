@@ -145,7 +145,8 @@ async fn table_exists(conn: &mut super::Conn<'_>, table: &str) -> QueryResult<bo
     use diesel::sql_types::Text;
     let found: Vec<Found> = match conn {
         Conn::Postgres(c) => {
-            let query = diesel::sql_query("select count(*) as found from pg_class where oid = to_regclass($1)");
+            let query =
+                diesel::sql_query("select count(*) as found from pg_class where oid = to_regclass($1)");
             query.bind::<Text, _>(table).load(c).await?
         }
         Conn::Sqlite(c) => {
@@ -157,7 +158,10 @@ async fn table_exists(conn: &mut super::Conn<'_>, table: &str) -> QueryResult<bo
 }
 
 /// Under a session-wide advisory lock on a connection of its own; the lock ends with the connection.
-async fn migrate_postgres(mut conn: AsyncPgConnection, direction: Direction) -> Result<Vec<String>, StoreError> {
+async fn migrate_postgres(
+    mut conn: AsyncPgConnection,
+    direction: Direction,
+) -> Result<Vec<String>, StoreError> {
     // Waiting for the other migrator is no failure; waiting for a table behind a long query is.
     conn.batch_execute(
         "set statement_timeout = 0; set lock_timeout = 0; \
@@ -180,13 +184,18 @@ fn migrate_sqlite(c: &mut SqliteConnection, direction: Direction) -> Result<Vec<
     c.exclusive_transaction(|c| run(c, sqlite, direction).map_err(Failed)).map_err(|Failed(error)| error)
 }
 
-fn run<DB, H>(harness: &mut H, source: fn() -> EmbeddedMigrations, direction: Direction) -> Result<Vec<String>, AnyError>
+fn run<DB, H>(
+    harness: &mut H,
+    source: fn() -> EmbeddedMigrations,
+    direction: Direction,
+) -> Result<Vec<String>, AnyError>
 where
     DB: diesel::backend::Backend,
     H: MigrationHarness<DB>,
     EmbeddedMigrations: MigrationSource<DB>,
 {
-    let known: Vec<String> = migrations::<DB>(&source())?.iter().map(|m| m.name().version().to_string()).collect();
+    let known: Vec<String> =
+        migrations::<DB>(&source())?.iter().map(|m| m.name().version().to_string()).collect();
     let applied = harness.applied_migrations()?;
     if let Some(unknown) = applied.iter().map(ToString::to_string).find(|version| !known.contains(version)) {
         return Err(format!(

@@ -3,13 +3,13 @@
 //! Query bodies are written once, as functions over a `Conn`; `with_conn!` compiles them for both. What differs (bulk insert,
 //! row locks) is matched in `insert.rs` and `claim.rs` and nowhere else.
 
+mod articles;
 mod claim;
 mod config;
 mod error;
 mod games;
 mod insert;
 mod intern;
-mod articles;
 mod ledger;
 mod migrate;
 mod odds;

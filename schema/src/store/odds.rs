@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 
+use super::Conn;
 use super::error::{StoreError, WriteError};
 use super::insert::{self, OddsColumns};
 use super::write::Applied;
-use super::Conn;
 use crate::batch::{DeadRecord, Records, RowCounts};
 use crate::events::odds::OddsRows;
 use crate::events::{Reason, Rejection};
@@ -67,7 +67,10 @@ pub(super) async fn write(
         let columns = OddsColumns::new(&sorted, records);
         if insert::odds_if_all_new(conn, lineage_id, columns).await? {
             let inserted = sorted.len() as i64;
-            return Ok(Applied { rows: RowCounts { inserted, ..RowCounts::default() }, conflicts: Vec::new() });
+            return Ok(Applied {
+                rows: RowCounts { inserted, ..RowCounts::default() },
+                conflicts: Vec::new(),
+            });
         }
     }
     let stored = insert::stored_odds(conn, &sorted).await?;
@@ -114,7 +117,8 @@ fn settle(in_order: &[OddsRow], mut standing: HashMap<Key, Value>) -> Settled {
 }
 
 fn conflict(row: &OddsRow) -> DeadRecord {
-    let detail = format!("another price or line is stored for selection {} at {}", row.selection_id, row.observed_at);
+    let detail =
+        format!("another price or line is stored for selection {} at {}", row.selection_id, row.observed_at);
     DeadRecord { record: row.record, rejection: Rejection::new(Reason::Conflict, detail) }
 }
 

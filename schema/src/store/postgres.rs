@@ -39,8 +39,10 @@ impl fmt::Debug for PostgresManager {
 impl PostgresManager {
     pub(super) fn new(database: &DatabaseConfig, url: &str) -> Result<Self, StoreError> {
         let (url, tls) = split_sslmode(url, database.tls)?;
-        let mut config: tokio_postgres::Config =
-            url.as_str().parse().map_err(|_| StoreError::Config("database.url: not a PostgreSQL URL".into()))?;
+        let mut config: tokio_postgres::Config = url
+            .as_str()
+            .parse()
+            .map_err(|_| StoreError::Config("database.url: not a PostgreSQL URL".into()))?;
         config
             .application_name("ledgerline")
             .connect_timeout(Duration::from_secs(3))
@@ -162,14 +164,19 @@ fn split_sslmode(url: &str, configured: Tls) -> Result<(Url, Tls), StoreError> {
         Url::parse(url).map_err(|error| StoreError::Config(format!("database.url: not a URL: {error}")))?;
     let pairs: Vec<String> = parsed.query().unwrap_or("").split('&').map(str::to_owned).collect();
     let mode = pairs.iter().find_map(|pair| pair.strip_prefix("sslmode=")).map(str::to_owned);
-    let rest: Vec<&str> =
-        pairs.iter().map(String::as_str).filter(|pair| !pair.is_empty() && !pair.starts_with("sslmode=")).collect();
+    let rest: Vec<&str> = pairs
+        .iter()
+        .map(String::as_str)
+        .filter(|pair| !pair.is_empty() && !pair.starts_with("sslmode="))
+        .collect();
     parsed.set_query((!rest.is_empty()).then(|| rest.join("&")).as_deref());
     let tls = match mode.as_deref() {
         None => configured,
         Some("disable") => Tls::Disable,
         Some("require" | "verify-ca" | "verify-full") => Tls::Verify,
-        Some(_) => return Err(StoreError::Config("database.url: sslmode must be disable or verify-full".into())),
+        Some(_) => {
+            return Err(StoreError::Config("database.url: sslmode must be disable or verify-full".into()));
+        }
     };
     Ok((parsed, tls))
 }
@@ -183,7 +190,8 @@ fn client_tls(database: &DatabaseConfig) -> Result<ClientConfig, StoreError> {
             let problem = |error: String| {
                 StoreError::Config(format!("database.ca_file: cannot read {}: {error}", file.display()))
             };
-            let certificates = CertificateDer::pem_file_iter(file).map_err(|error| problem(error.to_string()))?;
+            let certificates =
+                CertificateDer::pem_file_iter(file).map_err(|error| problem(error.to_string()))?;
             for certificate in certificates {
                 let certificate = certificate.map_err(|error| problem(error.to_string()))?;
                 roots.add(certificate).map_err(|error| problem(error.to_string()))?;

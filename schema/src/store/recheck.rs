@@ -45,11 +45,13 @@ async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<Hash
     match rows {
         Rows::Odds(rows) => {
             let wanted: Vec<_> = rows.selections.iter().collect();
-            let games = wanted.iter().map(|selection| (selection.system.to_string(), selection.game.to_string()));
+            let games =
+                wanted.iter().map(|selection| (selection.system.to_string(), selection.game.to_string()));
             let refs = find_refs(conn, &games.collect()).await?;
             let ids = find_selections(conn, &wanted, &refs).await?;
             // Ids start at 1, so a selection that is not there finds no quote either.
-            let ids: Vec<i64> = wanted.iter().map(|selection| ids.get(*selection).copied().unwrap_or(0)).collect();
+            let ids: Vec<i64> =
+                wanted.iter().map(|selection| ids.get(*selection).copied().unwrap_or(0)).collect();
             let resolved = resolve(rows, &ids);
             let stored = insert::stored_odds(conn, &resolved).await?;
             let unapplied = resolved.iter().filter(|row| stored.get(&row.key()) != Some(&row.value));

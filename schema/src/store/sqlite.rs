@@ -89,7 +89,8 @@ pub(super) fn insert_odds(
 pub(super) fn stored_odds(c: &mut SqliteConnection, keys: &StoredOdds) -> QueryResult<Vec<StoredRow>> {
     let mut stored = Vec::new();
     for key in keys.selection_ids.iter().zip(&keys.observed_at) {
-        let query = odds::table.find(key).select((odds::selection_id, odds::observed_at, odds::price, odds::line));
+        let query =
+            odds::table.find(key).select((odds::selection_id, odds::observed_at, odds::price, odds::line));
         stored.extend(query.load::<StoredRow>(c)?);
     }
     Ok(stored)

@@ -190,7 +190,8 @@ fn check_segments(segments: &[LedgerSegment], positions: &[PositionRow]) -> Veri
         if records + segment.hole + segment.lost != segment.to - segment.from {
             found.bad_sums.push(format!("{name}: {} to {} does not sum up", segment.from, segment.to));
         }
-        let end = ends.insert((segment.group.clone(), segment.lineage_id), segment.to).unwrap_or(segment.from);
+        let end =
+            ends.insert((segment.group.clone(), segment.lineage_id), segment.to).unwrap_or(segment.from);
         compare(&mut found, &name, end, segment.from);
     }
     for row in positions {
@@ -231,7 +232,8 @@ async fn check_rows(
     let query = odds::table.group_by(odds::lineage_id).select((odds::lineage_id, diesel::dsl::count_star()));
     let mut stored: Vec<(i32, i64)> = with_conn!(conn, c => query.load(c).await)?;
     let elsewhere = lineages_of_other_rows(conn).await?;
-    let vanished = inserted.keys().filter(|id| !elsewhere.contains(id) && !stored.iter().any(|(with, _)| with == *id));
+    let vanished =
+        inserted.keys().filter(|id| !elsewhere.contains(id) && !stored.iter().any(|(with, _)| with == *id));
     stored.extend(vanished.map(|id| (*id, 0)).collect::<Vec<_>>());
     for (lineage_id, rows) in stored {
         let unknown = (0, format!("lineage {lineage_id}"));

@@ -99,10 +99,7 @@ async fn write_postgres(
     conn.transaction(async |c| write_in_tx(&mut Conn::Postgres(c), job, &interned, look_first).await).await
 }
 
-async fn write_sqlite(
-    session: &mut Session<AsyncSqlite>,
-    job: &Job<'_>,
-) -> Result<WriteReport, WriteError> {
+async fn write_sqlite(session: &mut Session<AsyncSqlite>, job: &Job<'_>) -> Result<WriteReport, WriteError> {
     let Session { conn, selections, expects_duplicates, .. } = session;
     let interned = intern(&mut Conn::Sqlite(conn), selections, &job.batch.rows).await?;
     let look_first = *expects_duplicates;
@@ -140,8 +137,7 @@ async fn write_in_tx(
     dead.extend(conflicts);
     insert::dead_letters(conn, job, &dead).await?;
     let dispositions = batch.dispositions(dead.len());
-    let entry =
-        ledger::Entry { claim, hour: job.hour, from: batch.from, to: batch.to, dispositions, rows };
+    let entry = ledger::Entry { claim, hour: job.hour, from: batch.from, to: batch.to, dispositions, rows };
     let extended = ledger::extend(conn, &entry).await?;
     let moved = move_position(conn, job).await?;
     if extended && moved { Ok(WriteReport { dispositions, rows, dead }) } else { Err(WriteError::Fenced) }

@@ -45,7 +45,8 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let pipelines: Arc<[Arc<Progress>]> =
         topics.iter().map(|topic| Arc::new(Progress::new(&topic.name, Mode::Live))).collect();
     let (address, server) =
-        http::serve(config.http.listen, Arc::clone(&health), Arc::clone(&pipelines), recorder.clone()).await?;
+        http::serve(config.http.listen, Arc::clone(&health), Arc::clone(&pipelines), recorder.clone())
+            .await?;
 
     let store = Store::connect(&config.database).await?;
     tokio::select! {
@@ -91,10 +92,16 @@ async fn wait_for_schema(store: &Store) -> anyhow::Result<()> {
         match store.schema_state().await {
             Ok(SchemaState::Ready) => return Ok(()),
             Ok(SchemaState::Newer { found }) => {
-                bail!("the schema is of version {found} and no longer fits this program; a newer one is needed")
+                bail!(
+                    "the schema is of version {found} and no longer fits this program; a newer one is needed"
+                )
             }
             Ok(SchemaState::Older { found }) => {
-                tracing::warn!(found, needed = SCHEMA_VERSION, "waiting for the schema: run `ledgerline migrate up`");
+                tracing::warn!(
+                    found,
+                    needed = SCHEMA_VERSION,
+                    "waiting for the schema: run `ledgerline migrate up`"
+                );
             }
             Err(error) => tracing::warn!(%error, "waiting for the database"),
         }

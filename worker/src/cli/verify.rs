@@ -123,11 +123,15 @@ async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::
         let name = format!("{}[{}] {} to {}", segment.topic, segment.partition, segment.from, segment.to);
         let kind = EventKind::ALL.iter().copied().find(|kind| config.topic(*kind).name == segment.topic);
         let Some(kind) = kind else {
-            reread.notes.push(format!("{name}: the configuration does not say which kind it carries; not re-read"));
+            reread
+                .notes
+                .push(format!("{name}: the configuration does not say which kind it carries; not re-read"));
             continue;
         };
         if !is_same_log(config, &segment).await? {
-            reread.notes.push(format!("{name}: of another cluster or an earlier topic of that name; not re-read"));
+            reread
+                .notes
+                .push(format!("{name}: of another cluster or an earlier topic of that name; not re-read"));
             continue;
         }
         let reader = Reader::open(config, &segment)?;
@@ -159,14 +163,20 @@ impl Reader {
         let consumer: BaseConsumer = client.create().context("cannot create a Kafka consumer")?;
         let (topic, partition) = (&segment.topic, segment.partition);
         let watermarks = consumer.fetch_watermarks(topic, partition, QUESTION_TIMEOUT);
-        let (low, _) = watermarks.with_context(|| format!("cannot ask for the range of {topic}[{partition}]"))?;
+        let (low, _) =
+            watermarks.with_context(|| format!("cannot ask for the range of {topic}[{partition}]"))?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(segment.from.max(low)))?;
         consumer.assign(&list)?;
         Ok(Self { consumer, low })
     }
 
-    async fn compare(&self, store: &Store, segment: &LedgerSegment, kind: EventKind) -> anyhow::Result<Vec<String>> {
+    async fn compare(
+        &self,
+        store: &Store,
+        segment: &LedgerSegment,
+        kind: EventKind,
+    ) -> anyhow::Result<Vec<String>> {
         let name = format!("{} {}[{}]", segment.group, segment.topic, segment.partition);
         let from = segment.from.max(self.low);
         let mut wrong = Vec::new();
@@ -189,7 +199,9 @@ impl Reader {
             }
         }
         // Below the low watermark Kafka has nothing left to compare with.
-        if from == segment.from && (records, tombstones) != (segment.applied + segment.dead + segment.skipped, segment.tombstone) {
+        if from == segment.from
+            && (records, tombstones) != (segment.applied + segment.dead + segment.skipped, segment.tombstone)
+        {
             wrong.push(format!(
                 "{name} {} to {}: Kafka has {records} records and {tombstones} tombstones, the ledger {} and {}",
                 segment.from,

@@ -59,7 +59,12 @@ fn a_lost_answer_of_a_commit_that_did_not_happen_is_written_again() {
 
 #[test]
 fn another_epoch_or_position_is_a_fence() {
-    for event in [known(2, 20), known(2, 10), known(1, 15), Event::PositionAnswered(0, 1, PositionOutcome::Known(None))] {
+    for event in [
+        known(2, 20),
+        known(2, 10),
+        known(1, 15),
+        Event::PositionAnswered(0, 1, PositionOutcome::Known(None)),
+    ] {
         let mut protocol = asking();
         assert_eq!(protocol.on(event), [Command::Drop(0), Command::RetryLater(0, 1, 1)]);
         assert!(!protocol.is_consuming(0));

@@ -102,8 +102,10 @@ impl KafkaSource {
     pub fn subscribe(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<Self> {
         let context = Rebalances { topic: topic.to_owned(), noted: Mutex::default() };
         let config = consumer_config(kafka, &group_of(kafka, topic))?;
-        let consumer: BaseConsumer<Rebalances> =
-            config.create_with_context(context).map_err(without_value).context("cannot create a Kafka consumer")?;
+        let consumer: BaseConsumer<Rebalances> = config
+            .create_with_context(context)
+            .map_err(without_value)
+            .context("cannot create a Kafka consumer")?;
         consumer.subscribe(&[topic]).with_context(|| format!("cannot subscribe to topic {topic}"))?;
         Ok(Self { consumer, topic: topic.to_owned() })
     }
@@ -118,7 +120,9 @@ impl KafkaSource {
         let positions = self.consumer.position().ok()?;
         match positions.find_partition(&self.topic, partition)?.offset() {
             Offset::Offset(offset) => Some(offset),
-            Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+            Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => {
+                None
+            }
         }
     }
 
@@ -291,8 +295,9 @@ impl KafkaLog {
             .fetch_cluster_id(QUESTION_TIMEOUT)
             .ok_or_else(|| SourceError::Transient("the brokers did not tell their cluster id".into()))?;
         let leader = self.leader(partition)?;
-        let topic_id = native::topic_id(client, &self.topic, leader, QUESTION_TIMEOUT)
-            .map_err(|error| SourceError::Transient(format!("cannot describe topic {}: {error}", self.topic)))?;
+        let topic_id = native::topic_id(client, &self.topic, leader, QUESTION_TIMEOUT).map_err(|error| {
+            SourceError::Transient(format!("cannot describe topic {}: {error}", self.topic))
+        })?;
         Ok(Lineage { cluster_id, topic_id, topic: self.topic.clone(), partition })
     }
 
@@ -307,7 +312,11 @@ impl KafkaLog {
     }
 
     /// Resolves a time to offsets; a partition without a record of that time or later starts at its end.
-    fn offsets_at(&self, time: UtcMicros, partitions: &[Partition]) -> Result<TopicPartitionList, SourceError> {
+    fn offsets_at(
+        &self,
+        time: UtcMicros,
+        partitions: &[Partition],
+    ) -> Result<TopicPartitionList, SourceError> {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             let at = Offset::Offset(time.0.div_euclid(1_000));

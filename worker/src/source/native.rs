@@ -28,7 +28,8 @@ pub(super) fn headers<'m>(message: &'m BorrowedMessage<'_>, headers: &mut Vec<Ra
     for index in 0.. {
         let (mut name, mut value, mut size) = (ptr::null::<c_char>(), ptr::null::<c_void>(), 0usize);
         // SAFETY: `list` is live; an index past the end is answered with an error.
-        let answer = unsafe { native::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size) };
+        let answer =
+            unsafe { native::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size) };
         if answer != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return;
         }
@@ -57,8 +58,10 @@ pub(super) fn topic_id<C: ClientContext>(
     // SAFETY: every object made here is destroyed below, after its last use; the event owns the result.
     unsafe {
         let topics = native::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
-        let options =
-            native::rd_kafka_AdminOptions_new(rk, native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        let options = native::rd_kafka_AdminOptions_new(
+            rk,
+            native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        );
         native::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
         native::rd_kafka_AdminOptions_set_broker(options, broker, ptr::null_mut(), 0);
         let queue = native::rd_kafka_queue_new(rk);
@@ -87,14 +90,20 @@ unsafe fn read_topic_id(event: *mut native::rd_kafka_event_t) -> Result<String, 
             return Err(text(native::rd_kafka_err2str(code)));
         }
         let mut count = 0;
-        let topics =
-            native::rd_kafka_DescribeTopics_result_topics(native::rd_kafka_event_DescribeTopics_result(event), &mut count);
+        let topics = native::rd_kafka_DescribeTopics_result_topics(
+            native::rd_kafka_event_DescribeTopics_result(event),
+            &mut count,
+        );
         if count != 1 {
             return Err("the broker described no topic".to_owned());
         }
         let topic = *topics;
         let error = native::rd_kafka_TopicDescription_error(topic);
-        let code = if error.is_null() { Code::RD_KAFKA_RESP_ERR_NO_ERROR } else { native::rd_kafka_error_code(error) };
+        let code = if error.is_null() {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        } else {
+            native::rd_kafka_error_code(error)
+        };
         if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Err(text(native::rd_kafka_err2str(code)));
         }
