@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::kafka::{self, Record};
-use crate::support::postgres::Database;
-use crate::support::worker::Setup;
+use crate::support::postgres::{Database, connect};
+use crate::support::worker::{Setup, Worker};
 use crate::support::{PATIENCE, eventually};
 
 /// A valid odds event with two quotes.
@@ -119,6 +119,40 @@ async fn some_progress(database: &Database, quotes: i64) {
         (database.number("select count(*) from odds").await >= quotes).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_moves_while_it_is_held_back_flows_again() {
+    let topic = kafka::topic("odds", 4).await;
+    let (brokers, to, all) = (kafka::brokers(), topic.clone(), records(40, 200));
+    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
+    let database = Database::postgres().await;
+    let setup =
+        Setup::new(&database.url, &[("odds", &topic)]).with("[topics.odds.batch]\nrows = 50\nage_ms = 20");
+    setup.must(&["migrate", "up"]);
+    let mut first = setup.start();
+    some_progress(&database, 500).await;
+
+    let lock = connect(&database.url).await;
+    lock.batch_execute("begin; select 1 from partition_offsets for update").await.expect("the lock");
+    logged(&first, "held back", 1).await;
+    let mut second = setup.start();
+    logged(&first, "partitions revoked", 1).await;
+    second.kill();
+    logged(&first, "partitions assigned", 2).await;
+    lock.batch_execute("rollback").await.expect("the lock is gone");
+
+    stored(&database, &topic, 4).await;
+    assert!(first.stop().await.success());
+    assert_eq!(database.number("select count(*) from odds").await, 16_000);
+    clean(&setup);
+    database.drop_now().await;
+}
+
+/// Waits until the worker has logged `text` that many times.
+async fn logged(worker: &Worker, text: &str, times: usize) {
+    eventually(text, || std::future::ready((worker.log().matches(text).count() >= times).then_some(())))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -303,6 +303,8 @@ impl<S: Source> Pipeline<S> {
             if hold != lane.held {
                 lane.held = hold;
                 self.source.hold(*partition, hold);
+                let (topic, what) = (&self.topic.name, if hold { "held back" } else { "flows again" });
+                tracing::info!(kafka.topic = topic, kafka.partition = partition, "partition {what}");
             }
         }
     }
