@@ -279,6 +279,8 @@ async fn probes_metrics_and_a_graceful_stop() {
     assert!(metrics.contains("ledgerline_batch_write_seconds_bucket"), "{metrics}");
     assert!(worker.stop().await.success());
     assert!(worker.log().contains("\"in_time\":true"));
+    let group = format!("{}.{topic}", setup.group);
+    assert_eq!(kafka::committed(&group, &topic, 0), Some(50), "the advisory commit, for lag tools");
     database.drop_now().await;
 }
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use ledgerline_worker::config::{KafkaConfig, Security};
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, TopicPartitionList};
 
 use super::{PATIENCE, service, unique};
 
@@ -47,6 +47,17 @@ pub fn end(topic: &str, partition: i32) -> i64 {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("a client");
     consumer.fetch_watermarks(topic, partition, Duration::from_secs(30)).expect("Kafka answers").1
+}
+
+/// What a group has committed to Kafka.
+pub fn committed(group: &str, topic: &str, partition: i32) -> Option<i64> {
+    let mut config = ClientConfig::new();
+    let consumer: BaseConsumer =
+        config.set("bootstrap.servers", brokers()).set("group.id", group).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, partition);
+    let committed = consumer.committed_offsets(list, Duration::from_secs(30)).expect("Kafka answers");
+    committed.find_partition(topic, partition)?.offset().to_raw()
 }
 
 /// A record for a test.

@@ -10,10 +10,14 @@ use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{Array, BigInt, Double, Float, Integer, Nullable};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
+use super::Conn;
+use super::intern::{NewSelection, RefKey};
 use super::odds::{Key, OddsRow, Value};
-use super::sqlite::{blocking, insert_odds, stored_odds as sqlite_stored};
+use super::sqlite::{
+    blocking, insert_dead_letters, insert_game_refs, insert_odds, insert_selections,
+    stored_odds as sqlite_stored,
+};
 use super::write::Job;
-use super::{Conn, with_conn};
 use crate::batch::{DeadRecord, Records};
 use crate::schema::dead_letters as letters;
 use crate::sql_types::UtcTimestamp;
@@ -163,6 +167,36 @@ pub(super) async fn stored_odds(conn: &mut Conn<'_>, rows: &[OddsRow]) -> QueryR
     Ok(stored.into_iter().map(pair).collect())
 }
 
+/// Stores the selections that are not there yet; sorted by the caller.
+pub(super) async fn selections(conn: &mut Conn<'_>, rows: Vec<NewSelection>) -> QueryResult<()> {
+    match conn {
+        Conn::Postgres(c) => {
+            let insert = diesel::insert_into(crate::schema::selections::table).values(rows);
+            insert.on_conflict_do_nothing().execute(c).await?;
+        }
+        Conn::Sqlite(c) => blocking(c, move |c| insert_selections(c, rows)).await?,
+    }
+    Ok(())
+}
+
+/// Most game refs of one statement: 2 parameters each.
+const REFS_PER_STATEMENT: usize = 5_000;
+
+/// Stores the game refs that are not there yet; sorted by the caller.
+pub(super) async fn game_refs(conn: &mut Conn<'_>, refs: Vec<RefKey>) -> QueryResult<()> {
+    use crate::schema::game_refs::{external_id, system, table};
+    match conn {
+        Conn::Postgres(c) => {
+            for refs in refs.chunks(REFS_PER_STATEMENT) {
+                let rows: Vec<_> = refs.iter().map(|(of, id)| (system.eq(of), external_id.eq(id))).collect();
+                diesel::insert_into(table).values(rows).on_conflict_do_nothing().execute(c).await?;
+            }
+        }
+        Conn::Sqlite(c) => blocking(c, move |c| insert_game_refs(c, &refs)).await?,
+    }
+    Ok(())
+}
+
 /// Most dead letters of one statement: 13 parameters each, PostgreSQL takes 65,535.
 const LETTERS_PER_STATEMENT: usize = 1_000;
 
@@ -175,12 +209,7 @@ pub(super) async fn dead_letters(conn: &mut Conn<'_>, job: &Job<'_>, dead: &[Dea
                 let insert = diesel::insert_into(letters::table).values(rows);
                 insert.on_conflict_do_nothing().execute(c).await?;
             }
-            Conn::Sqlite(_) => {
-                for row in rows {
-                    let insert = diesel::insert_into(letters::table).values(row).on_conflict_do_nothing();
-                    with_conn!(conn, c => insert.execute(c).await)?;
-                }
-            }
+            Conn::Sqlite(c) => blocking(c, move |c| insert_dead_letters(c, rows)).await?,
         }
     }
     Ok(())
@@ -188,7 +217,7 @@ pub(super) async fn dead_letters(conn: &mut Conn<'_>, job: &Job<'_>, dead: &[Dea
 
 #[derive(Insertable)]
 #[diesel(table_name = letters)]
-struct DeadLetterRow {
+pub(super) struct DeadLetterRow {
     lineage_id: i32,
     record_offset: i64,
     topic: String,

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Conn, with_conn};
+use super::{Conn, insert, with_conn};
 use crate::events::Rows;
 use crate::events::game::GameRow;
 use crate::events::odds::Selection;
@@ -105,11 +105,7 @@ async fn intern_refs(conn: &mut Conn<'_>, wanted: BTreeSet<RefKey>) -> QueryResu
     if missing.is_empty() {
         return Ok(found);
     }
-    for (system, external_id) in missing {
-        let row = (game_refs::system.eq(system), game_refs::external_id.eq(external_id));
-        let insert = diesel::insert_into(game_refs::table).values(row).on_conflict_do_nothing();
-        with_conn!(conn, c => insert.execute(c).await)?;
-    }
+    insert::game_refs(conn, missing.into_iter().cloned().collect()).await?;
     find_refs(conn, &wanted).await
 }
 
@@ -214,25 +210,14 @@ async fn insert_selections(
     for chunk in missing.chunks(SELECTIONS_PER_STATEMENT) {
         let rows = chunk.iter().map(|selection| selection_row(selection, refs));
         let rows = rows.collect::<QueryResult<Vec<_>>>()?;
-        match conn {
-            Conn::Postgres(c) => {
-                let insert = diesel::insert_into(selections::table).values(rows);
-                insert.on_conflict_do_nothing().execute(c).await?;
-            }
-            Conn::Sqlite(_) => {
-                for row in rows {
-                    let insert = diesel::insert_into(selections::table).values(row).on_conflict_do_nothing();
-                    with_conn!(conn, c => insert.execute(c).await)?;
-                }
-            }
-        }
+        insert::selections(conn, rows).await?;
     }
     Ok(())
 }
 
 #[derive(Insertable)]
 #[diesel(table_name = selections)]
-struct NewSelection {
+pub(super) struct NewSelection {
     game_ref_id: i64,
     sportsbook: String,
     market: &'static str,

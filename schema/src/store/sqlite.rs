@@ -7,9 +7,10 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection, TransactionManager};
 
 use super::AsyncSqlite;
-use super::insert::{OddsColumns, StoredOdds, StoredRow};
+use super::insert::{DeadLetterRow, OddsColumns, StoredOdds, StoredRow};
+use super::intern::{NewSelection, RefKey};
 use super::pool::Session;
-use crate::schema::odds;
+use crate::schema::{dead_letters, game_refs, odds, selections};
 
 /// Opens the pool's one connection.
 #[derive(Debug)]
@@ -94,4 +95,33 @@ pub(super) fn stored_odds(c: &mut SqliteConnection, keys: &StoredOdds) -> QueryR
         stored.extend(query.load::<StoredRow>(c)?);
     }
     Ok(stored)
+}
+
+/// Stores the selections that are not there yet, in one transaction.
+pub(super) fn insert_selections(c: &mut SqliteConnection, rows: Vec<NewSelection>) -> QueryResult<()> {
+    c.transaction(|c| {
+        for row in rows {
+            diesel::insert_into(selections::table).values(row).on_conflict_do_nothing().execute(c)?;
+        }
+        Ok(())
+    })
+}
+
+/// Stores the game refs that are not there yet, in one transaction.
+pub(super) fn insert_game_refs(c: &mut SqliteConnection, refs: &[RefKey]) -> QueryResult<()> {
+    c.transaction(|c| {
+        for (system, id) in refs {
+            let row = (game_refs::system.eq(system), game_refs::external_id.eq(id));
+            diesel::insert_into(game_refs::table).values(row).on_conflict_do_nothing().execute(c)?;
+        }
+        Ok(())
+    })
+}
+
+/// Stores the dead letters that are not there yet.
+pub(super) fn insert_dead_letters(c: &mut SqliteConnection, rows: Vec<DeadLetterRow>) -> QueryResult<()> {
+    for row in rows {
+        diesel::insert_into(dead_letters::table).values(row).on_conflict_do_nothing().execute(c)?;
+    }
+    Ok(())
 }
