@@ -33,6 +33,24 @@ impl Mode {
     }
 }
 
+/// A change of the assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rebalance {
+    /// Partitions came.
+    Assigned,
+    /// Partitions went.
+    Revoked,
+}
+
+impl Rebalance {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Assigned => "assigned",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 const CONSUMED: &str = "ledgerline_records_consumed_total";
 const SETTLED: &str = "ledgerline_records_settled_total";
 const ROWS: &str = "ledgerline_rows_written_total";
@@ -155,8 +173,8 @@ pub(crate) fn touch(topic: &str, mode: Mode) {
     for trigger in [Trigger::Rows, Trigger::Bytes, Trigger::Age] {
         counter!(FLUSHES, "topic" => topic(), "trigger" => trigger.name()).increment(0);
     }
-    for kind in ["assigned", "revoked"] {
-        counter!(REBALANCES, "topic" => topic(), "kind" => kind).increment(0);
+    for kind in [Rebalance::Assigned, Rebalance::Revoked] {
+        counter!(REBALANCES, "topic" => topic(), "kind" => kind.name()).increment(0);
     }
     for outcome in ["ok", "failed"] {
         counter!(COMMITS, "topic" => topic(), "target" => "kafka", "outcome" => outcome).increment(0);
@@ -237,8 +255,8 @@ pub(crate) fn fenced(topic: &str) {
     counter!(BATCHES, "topic" => topic.to_owned(), "outcome" => "fenced").increment(1);
 }
 
-pub(crate) fn rebalance(topic: &str, kind: &'static str) {
-    counter!(REBALANCES, "topic" => topic.to_owned(), "kind" => kind).increment(1);
+pub(crate) fn rebalance(topic: &str, kind: Rebalance) {
+    counter!(REBALANCES, "topic" => topic.to_owned(), "kind" => kind.name()).increment(1);
 }
 
 pub(crate) fn assigned(topic: &str, partitions: usize) {

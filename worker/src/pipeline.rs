@@ -136,11 +136,11 @@ impl<S: Source> Pipeline<S> {
     fn on_source_event(&mut self, event: SourceEvent) {
         match event {
             SourceEvent::Assigned(partitions) => {
-                self.progress.rebalanced("assigned", &partitions);
+                self.progress.assigned(&partitions);
                 partitions.into_iter().for_each(|partition| self.feed(Event::Assigned(partition)));
             }
             SourceEvent::Revoked(partitions) => {
-                self.progress.rebalanced("revoked", &partitions);
+                self.progress.revoked(&partitions);
                 partitions.into_iter().for_each(|partition| self.feed(Event::Revoked(partition)));
             }
             SourceEvent::End { partition, position } => {

@@ -13,7 +13,7 @@ use ledgerline_schema::time::UtcMicros;
 
 use crate::buffer::Trigger;
 use crate::clock;
-use crate::metrics::{self, Mode};
+use crate::metrics::{self, Mode, Rebalance};
 use crate::protocol::Partition;
 
 /// Most dead letters of one batch that get a log line each; the rest is one line with their number.
@@ -118,18 +118,21 @@ impl Progress {
         self.last_tick.store(now.0, Relaxed);
     }
 
-    pub(crate) fn rebalanced(&self, kind: &'static str, partitions: &[Partition]) {
-        metrics::rebalance(&self.topic, kind);
-        tracing::info!(kafka.topic = self.topic, ?partitions, "partitions {kind}");
+    pub(crate) fn assigned(&self, partitions: &[Partition]) {
+        metrics::rebalance(&self.topic, Rebalance::Assigned);
+        tracing::info!(kafka.topic = self.topic, ?partitions, "partitions assigned");
+        let mut progress = lock(&self.partitions);
+        progress.extend(partitions.iter().map(|partition| (*partition, PartitionProgress::default())));
+        metrics::assigned(&self.topic, progress.len());
+    }
+
+    pub(crate) fn revoked(&self, partitions: &[Partition]) {
+        metrics::rebalance(&self.topic, Rebalance::Revoked);
+        tracing::info!(kafka.topic = self.topic, ?partitions, "partitions revoked");
         let mut progress = lock(&self.partitions);
         for partition in partitions {
-            match kind {
-                "assigned" => drop(progress.insert(*partition, PartitionProgress::default())),
-                _ => drop(progress.remove(partition)),
-            }
-        }
-        if kind == "revoked" {
-            partitions.iter().for_each(|partition| metrics::forget_partition(&self.topic, *partition));
+            progress.remove(partition);
+            metrics::forget_partition(&self.topic, *partition);
         }
         metrics::assigned(&self.topic, progress.len());
     }

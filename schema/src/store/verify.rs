@@ -45,6 +45,25 @@ pub struct LedgerSegment {
     pub inserted: i64,
 }
 
+impl LedgerSegment {
+    /// The two as one, where `next` goes on where this one ends; else null.
+    #[must_use]
+    pub fn joined(&self, next: &Self) -> Option<Self> {
+        let chained = self.group == next.group && self.lineage_id == next.lineage_id && self.to == next.from;
+        chained.then(|| Self {
+            to: next.to,
+            applied: self.applied + next.applied,
+            dead: self.dead + next.dead,
+            tombstone: self.tombstone + next.tombstone,
+            skipped: self.skipped + next.skipped,
+            hole: self.hole + next.hole,
+            lost: self.lost + next.lost,
+            inserted: self.inserted + next.inserted,
+            ..self.clone()
+        })
+    }
+}
+
 /// What `verify` found. Every list is empty where all is well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verification {

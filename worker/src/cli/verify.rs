@@ -1,10 +1,12 @@
 //! `ledgerline verify`: proves the ledger from the database alone; with `--kafka` it also reads every topic again with a plain
 //! reader of its own and looks for what each record must have left behind. Exit code 3 where something is wrong.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use indicatif::ProgressBar;
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::events::{EventKind, RawRecord};
 use ledgerline_schema::store::{LedgerSegment, Store, Verification};
@@ -119,7 +121,9 @@ struct Reread {
 /// Reads every range that the ledger accounts for. A compacted topic cannot be compared: Kafka itself drops its records.
 async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::Result<Reread> {
     let mut reread = Reread::default();
-    for segment in store.ledger_segments(topic).await? {
+    let ranges = ranges(store.ledger_segments(topic).await?);
+    let progress = progress_bar(&ranges);
+    for segment in ranges {
         let name = format!("{}[{}] {} to {}", segment.topic, segment.partition, segment.from, segment.to);
         let kind = EventKind::ALL.iter().copied().find(|kind| config.topic(*kind).name == segment.topic);
         let Some(kind) = kind else {
@@ -135,9 +139,31 @@ async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::
             continue;
         }
         let reader = Reader::open(config, &segment)?;
-        reread.missing.extend(reader.compare(store, &segment, kind).await?);
+        reread.missing.extend(reader.compare(store, &segment, kind, &progress).await?);
     }
+    progress.finish_and_clear();
     Ok(reread)
+}
+
+/// Segments that go on where the one before ends, as one range: each is read with one reader.
+fn ranges(segments: Vec<LedgerSegment>) -> Vec<LedgerSegment> {
+    let mut ranges: Vec<LedgerSegment> = Vec::new();
+    for segment in segments {
+        match ranges.last_mut().and_then(|last| Some((last.joined(&segment)?, last))) {
+            Some((joined, last)) => *last = joined,
+            None => ranges.push(segment),
+        }
+    }
+    ranges
+}
+
+/// Offsets read again, on a terminal.
+fn progress_bar(ranges: &[LedgerSegment]) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let offsets: i64 = ranges.iter().map(|range| range.to - range.from).sum();
+    ProgressBar::new(u64::try_from(offsets).unwrap_or(0)).with_message("reading the topics again")
 }
 
 /// Whether the segment's offsets count in the log that the brokers have now.
@@ -176,6 +202,7 @@ impl Reader {
         store: &Store,
         segment: &LedgerSegment,
         kind: EventKind,
+        progress: &ProgressBar,
     ) -> anyhow::Result<Vec<String>> {
         let name = format!("{} {}[{}]", segment.group, segment.topic, segment.partition);
         let from = segment.from.max(self.low);
@@ -192,6 +219,7 @@ impl Reader {
                 }));
                 records += batch.records.len() as i64;
                 tombstones += batch.tombstones;
+                progress.inc(u64::try_from(batch.span()).unwrap_or(0));
                 batch = Batch::new(kind.rows(), batch.to);
             }
             if !next {

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn says_what_is_missing() {
         let progress = Arc::new(Progress::new("odds", Mode::Live));
-        progress.rebalanced("assigned", &[0, 1]);
+        progress.assigned(&[0, 1]);
         progress.consuming(0, 0);
         progress.committed(0, 7);
         let ends = vec![vec![(0, 7), (1, 0), (2, 3)]];
