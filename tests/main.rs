@@ -3,6 +3,7 @@
 mod support;
 
 mod contracts;
+mod demo;
 mod line;
 mod store;
 mod tidy;

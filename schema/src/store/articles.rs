@@ -7,8 +7,8 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::error::{StoreError, WriteError};
-use super::games::{Step, step};
-use super::write::Applied;
+use super::rows::Applied;
+use super::version::{Step, step};
 use super::{Conn, with_conn};
 use crate::batch::{Records, RowCounts};
 use crate::events::article::ArticleRow;

@@ -11,39 +11,12 @@ use diesel::sql_types::{Array, BigInt, Double, Float, Integer, Nullable};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::Conn;
-use super::intern::{NewSelection, RefKey};
-use super::odds::{Key, OddsRow, Value};
-use super::sqlite::{
-    blocking, insert_dead_letters, insert_game_refs, insert_odds, insert_selections,
-    stored_odds as sqlite_stored,
-};
-use super::write::Job;
-use crate::batch::{DeadRecord, Records};
+use super::rows::{Job, Key, NewSelection, OddsColumns, OddsRow, RefKey, StoredRow, Value, dead_letter_row};
+use super::sqlite_rows::{self, blocking};
+use crate::batch::DeadRecord;
 use crate::schema::dead_letters as letters;
 use crate::sql_types::UtcTimestamp;
 use crate::time::UtcMicros;
-
-/// Quotes as columns, sorted by key.
-#[derive(Debug, Default)]
-pub(super) struct OddsColumns {
-    pub(super) selection_ids: Vec<i64>,
-    pub(super) observed_at: Vec<UtcMicros>,
-    pub(super) record_offsets: Vec<i64>,
-    pub(super) prices: Vec<Option<f64>>,
-    pub(super) lines: Vec<Option<f32>>,
-}
-
-impl OddsColumns {
-    pub(super) fn new(sorted: &[OddsRow], records: &Records) -> Self {
-        Self {
-            selection_ids: sorted.iter().map(|row| row.selection_id).collect(),
-            observed_at: sorted.iter().map(|row| row.observed_at).collect(),
-            record_offsets: sorted.iter().map(|row| records.offset(row.record)).collect(),
-            prices: sorted.iter().map(|row| row.value.price).collect(),
-            lines: sorted.iter().map(|row| row.value.line).collect(),
-        }
-    }
-}
 
 /// `insert into odds … select … from unnest(…)`. A type of its own for each text, because the statement cache goes by type.
 struct InsertOdds<'a, const SKIP_STORED: bool> {
@@ -96,7 +69,8 @@ pub(super) async fn odds_if_all_new(
             c.transaction(async |savepoint| insert.execute(savepoint).await).await
         }
         Conn::Sqlite(c) => {
-            let insert = move |c: &mut SqliteConnection| insert_odds(c, lineage_id, &columns, false);
+            let insert =
+                move |c: &mut SqliteConnection| sqlite_rows::insert_odds(c, lineage_id, &columns, false);
             blocking(c, move |c| c.transaction(insert)).await
         }
     };
@@ -118,7 +92,9 @@ pub(super) async fn odds_skipping_stored(
     }
     match conn {
         Conn::Postgres(c) => InsertOdds::<true> { lineage_id, columns: &columns }.execute(c).await,
-        Conn::Sqlite(c) => blocking(c, move |c| insert_odds(c, lineage_id, &columns, true)).await,
+        Conn::Sqlite(c) => {
+            blocking(c, move |c| sqlite_rows::insert_odds(c, lineage_id, &columns, true)).await
+        }
     }
 }
 
@@ -151,8 +127,6 @@ impl QueryFragment<Pg> for StoredOdds {
     }
 }
 
-pub(super) type StoredRow = (i64, UtcMicros, Option<f64>, Option<f32>);
-
 /// What is stored under the keys of these quotes.
 pub(super) async fn stored_odds(conn: &mut Conn<'_>, rows: &[OddsRow]) -> QueryResult<HashMap<Key, Value>> {
     let selection_ids = rows.iter().map(|row| row.selection_id).collect();
@@ -160,7 +134,9 @@ pub(super) async fn stored_odds(conn: &mut Conn<'_>, rows: &[OddsRow]) -> QueryR
     let keys = StoredOdds { selection_ids, observed_at };
     let stored: Vec<StoredRow> = match conn {
         Conn::Postgres(c) => keys.load(c).await?,
-        Conn::Sqlite(c) => blocking(c, move |c| sqlite_stored(c, &keys)).await?,
+        Conn::Sqlite(c) => {
+            blocking(c, move |c| sqlite_rows::stored_odds(c, &keys.selection_ids, &keys.observed_at)).await?
+        }
     };
     let pair =
         |(selection_id, observed_at, price, line)| ((selection_id, observed_at), Value { price, line });
@@ -174,7 +150,7 @@ pub(super) async fn selections(conn: &mut Conn<'_>, rows: Vec<NewSelection>) -> 
             let insert = diesel::insert_into(crate::schema::selections::table).values(rows);
             insert.on_conflict_do_nothing().execute(c).await?;
         }
-        Conn::Sqlite(c) => blocking(c, move |c| insert_selections(c, rows)).await?,
+        Conn::Sqlite(c) => blocking(c, move |c| sqlite_rows::insert_selections(c, rows)).await?,
     }
     Ok(())
 }
@@ -192,7 +168,7 @@ pub(super) async fn game_refs(conn: &mut Conn<'_>, refs: Vec<RefKey>) -> QueryRe
                 diesel::insert_into(table).values(rows).on_conflict_do_nothing().execute(c).await?;
             }
         }
-        Conn::Sqlite(c) => blocking(c, move |c| insert_game_refs(c, &refs)).await?,
+        Conn::Sqlite(c) => blocking(c, move |c| sqlite_rows::insert_game_refs(c, &refs)).await?,
     }
     Ok(())
 }
@@ -209,45 +185,8 @@ pub(super) async fn dead_letters(conn: &mut Conn<'_>, job: &Job<'_>, dead: &[Dea
                 let insert = diesel::insert_into(letters::table).values(rows);
                 insert.on_conflict_do_nothing().execute(c).await?;
             }
-            Conn::Sqlite(c) => blocking(c, move |c| insert_dead_letters(c, rows)).await?,
+            Conn::Sqlite(c) => blocking(c, move |c| sqlite_rows::insert_dead_letters(c, rows)).await?,
         }
     }
     Ok(())
-}
-
-#[derive(Insertable)]
-#[diesel(table_name = letters)]
-pub(super) struct DeadLetterRow {
-    lineage_id: i32,
-    record_offset: i64,
-    topic: String,
-    partition: i32,
-    record_timestamp: Option<UtcMicros>,
-    key: Option<Vec<u8>>,
-    payload: Vec<u8>,
-    headers: crate::sql_types::Json,
-    reason: &'static str,
-    detail: String,
-    correlation_id: Option<String>,
-    trace_parent: Option<String>,
-    created_at: UtcMicros,
-}
-
-fn dead_letter_row(job: &Job<'_>, dead: &DeadRecord) -> DeadLetterRow {
-    let letter = job.batch.dead_letter(dead);
-    DeadLetterRow {
-        lineage_id: job.claim.lineage_id,
-        record_offset: letter.offset,
-        topic: job.claim.topic.to_string(),
-        partition: job.claim.partition,
-        record_timestamp: letter.timestamp,
-        key: letter.key,
-        payload: letter.payload,
-        headers: letter.headers,
-        reason: letter.reason.name(),
-        detail: letter.detail,
-        correlation_id: letter.origin.correlation_id,
-        trace_parent: letter.origin.trace_parent,
-        created_at: job.now,
-    }
 }

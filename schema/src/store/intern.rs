@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use super::rows::{NewSelection, RefKey};
 use super::{Conn, insert, with_conn};
 use crate::events::Rows;
 use crate::events::game::GameRow;
@@ -37,9 +38,6 @@ impl SelectionCache {
         self.ids.extend(found);
     }
 }
-
-/// What a system calls a game: (system, id).
-pub(super) type RefKey = (String, String);
 
 /// The ids that the rows of a batch need.
 pub(super) enum Interned {
@@ -213,19 +211,6 @@ async fn insert_selections(
         insert::selections(conn, rows).await?;
     }
     Ok(())
-}
-
-#[derive(Insertable)]
-#[diesel(table_name = selections)]
-pub(super) struct NewSelection {
-    game_ref_id: i64,
-    sportsbook: String,
-    market: &'static str,
-    period: &'static str,
-    participant: String,
-    side: &'static str,
-    alternate: bool,
-    line: f32,
 }
 
 fn selection_row(selection: &Selection, refs: &HashMap<RefKey, i64>) -> QueryResult<NewSelection> {

@@ -6,7 +6,7 @@ use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, Simple
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::error::StoreError;
-use super::sqlite::blocking;
+use super::sqlite_rows::blocking;
 use super::{Store, with_conn};
 use crate::schema::schema_version;
 

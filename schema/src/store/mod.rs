@@ -17,8 +17,11 @@ mod pool;
 mod postgres;
 mod query;
 mod recheck;
+mod rows;
 mod sqlite;
+mod sqlite_rows;
 mod verify;
+mod version;
 mod write;
 
 use std::sync::Arc;
@@ -39,7 +42,8 @@ pub use recheck::RecordCheck;
 pub use verify::{LedgerSegment, Verification};
 pub use write::WriteReport;
 
-use pool::{Pool, PooledConn};
+use bb8::PooledConnection;
+use pool::Pool;
 use postgres::PostgresManager;
 use sqlite::SqliteManager;
 
@@ -59,6 +63,22 @@ pub enum Store {
 pub(crate) enum Conn<'c> {
     Postgres(&'c mut AsyncPgConnection),
     Sqlite(&'c mut AsyncSqlite),
+}
+
+/// A connection lent by the pool.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack of one call")]
+pub(crate) enum PooledConn<'p> {
+    Postgres(PooledConnection<'p, PostgresManager>),
+    Sqlite(PooledConnection<'p, SqliteManager>),
+}
+
+impl PooledConn<'_> {
+    pub(crate) fn conn(&mut self) -> Conn<'_> {
+        match self {
+            Self::Postgres(session) => Conn::Postgres(&mut session.conn),
+            Self::Sqlite(session) => Conn::Sqlite(&mut session.conn),
+        }
+    }
 }
 
 /// Compiles one query body for both databases: `with_conn!(conn, c => table.load(c).await)`.

@@ -8,37 +8,11 @@ use std::collections::HashMap;
 
 use super::Conn;
 use super::error::{StoreError, WriteError};
-use super::insert::{self, OddsColumns};
-use super::write::Applied;
+use super::insert;
+use super::rows::{Applied, Key, OddsColumns, OddsRow, Value};
 use crate::batch::{DeadRecord, Records, RowCounts};
 use crate::events::odds::OddsRows;
 use crate::events::{Reason, Rejection};
-use crate::time::UtcMicros;
-
-/// One quote with its interned selection, ready to be stored.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct OddsRow {
-    pub(super) selection_id: i64,
-    pub(super) observed_at: UtcMicros,
-    pub(super) value: Value,
-    pub(super) record: u32,
-}
-
-/// What a quote says: the part that must agree where the key is equal.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Value {
-    pub(super) price: Option<f64>,
-    pub(super) line: Option<f32>,
-}
-
-/// (selection, observed_at): the natural key of a quote.
-pub(super) type Key = (i64, UtcMicros);
-
-impl OddsRow {
-    pub(super) fn key(&self) -> Key {
-        (self.selection_id, self.observed_at)
-    }
-}
 
 /// A batch's quotes with their ids, in the order of their records.
 pub(super) fn resolve(rows: &OddsRows, ids: &[i64]) -> Vec<OddsRow> {
@@ -125,6 +99,7 @@ fn conflict(row: &OddsRow) -> DeadRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::UtcMicros;
 
     fn row(record: u32, selection_id: i64, at: i64, price: f64) -> OddsRow {
         let value = Value { price: Some(price), line: None };

@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 
+use super::PoolConfig;
 use super::error::StoreError;
 use super::intern::SelectionCache;
-use super::postgres::PostgresManager;
-use super::sqlite::SqliteManager;
-use super::{Conn, PoolConfig};
 
 /// A pooled connection and what belongs to it: ids interned on this connection are forgotten with it, because after a
 /// failover a sequence may hand out an id again.
@@ -26,22 +24,6 @@ pub struct Session<C> {
 impl<C> Session<C> {
     pub(super) fn new(conn: C) -> Self {
         Self { conn, selections: SelectionCache::default(), broken: false, expects_duplicates: false }
-    }
-}
-
-/// A connection lent by the pool.
-#[expect(clippy::large_enum_variant, reason = "lives on the stack of one call")]
-pub(crate) enum PooledConn<'p> {
-    Postgres(PooledConnection<'p, PostgresManager>),
-    Sqlite(PooledConnection<'p, SqliteManager>),
-}
-
-impl PooledConn<'_> {
-    pub(crate) fn conn(&mut self) -> Conn<'_> {
-        match self {
-            Self::Postgres(session) => Conn::Postgres(&mut session.conn),
-            Self::Sqlite(session) => Conn::Sqlite(&mut session.conn),
-        }
     }
 }
 

@@ -1,16 +1,11 @@
-//! SQLite: its one connection (write-ahead log, a busy timeout for other processes on the file, foreign keys on), and the
-//! row-by-row twins of the bulk statements in `insert.rs`, in diesel's synchronous API.
+//! The connection to SQLite: write-ahead log, a busy timeout for other processes on the same file, foreign keys on.
 
 use std::path::Path;
 
-use diesel::prelude::*;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection, TransactionManager};
 
 use super::AsyncSqlite;
-use super::insert::{DeadLetterRow, OddsColumns, StoredOdds, StoredRow};
-use super::intern::{NewSelection, RefKey};
 use super::pool::Session;
-use crate::schema::{dead_letters, game_refs, odds, selections};
 
 /// Opens the pool's one connection.
 #[derive(Debug)]
@@ -52,76 +47,4 @@ impl bb8::ManageConnection for SqliteManager {
         type Manager = <AsyncSqlite as AsyncConnection>::TransactionManager;
         session.broken || Manager::is_broken_transaction_manager(&mut session.conn)
     }
-}
-
-/// Runs diesel's synchronous API in one hop to the blocking pool: row-by-row inserts cost no hop each.
-pub(super) async fn blocking<R: Send + 'static>(
-    conn: &mut AsyncSqlite,
-    task: impl FnOnce(&mut SqliteConnection) -> diesel::QueryResult<R> + Send + 'static,
-) -> diesel::QueryResult<R> {
-    conn.spawn_blocking(task).await
-}
-
-/// Inserts quotes row by row; stops at the first stored key unless told to skip it. Answers how many went in.
-pub(super) fn insert_odds(
-    c: &mut SqliteConnection,
-    lineage_id: i32,
-    columns: &OddsColumns,
-    skip_stored: bool,
-) -> QueryResult<usize> {
-    let mut inserted = 0;
-    for row in 0..columns.selection_ids.len() {
-        let values = (
-            odds::selection_id.eq(columns.selection_ids[row]),
-            odds::observed_at.eq(columns.observed_at[row]),
-            odds::record_offset.eq(columns.record_offsets[row]),
-            odds::price.eq(columns.prices[row]),
-            odds::lineage_id.eq(lineage_id),
-            odds::line.eq(columns.lines[row]),
-        );
-        let insert = diesel::insert_into(odds::table).values(values);
-        inserted +=
-            if skip_stored { insert.on_conflict_do_nothing().execute(c)? } else { insert.execute(c)? };
-    }
-    Ok(inserted)
-}
-
-/// What is stored under these keys.
-pub(super) fn stored_odds(c: &mut SqliteConnection, keys: &StoredOdds) -> QueryResult<Vec<StoredRow>> {
-    let mut stored = Vec::new();
-    for key in keys.selection_ids.iter().zip(&keys.observed_at) {
-        let query =
-            odds::table.find(key).select((odds::selection_id, odds::observed_at, odds::price, odds::line));
-        stored.extend(query.load::<StoredRow>(c)?);
-    }
-    Ok(stored)
-}
-
-/// Stores the selections that are not there yet, in one transaction.
-pub(super) fn insert_selections(c: &mut SqliteConnection, rows: Vec<NewSelection>) -> QueryResult<()> {
-    c.transaction(|c| {
-        for row in rows {
-            diesel::insert_into(selections::table).values(row).on_conflict_do_nothing().execute(c)?;
-        }
-        Ok(())
-    })
-}
-
-/// Stores the game refs that are not there yet, in one transaction.
-pub(super) fn insert_game_refs(c: &mut SqliteConnection, refs: &[RefKey]) -> QueryResult<()> {
-    c.transaction(|c| {
-        for (system, id) in refs {
-            let row = (game_refs::system.eq(system), game_refs::external_id.eq(id));
-            diesel::insert_into(game_refs::table).values(row).on_conflict_do_nothing().execute(c)?;
-        }
-        Ok(())
-    })
-}
-
-/// Stores the dead letters that are not there yet.
-pub(super) fn insert_dead_letters(c: &mut SqliteConnection, rows: Vec<DeadLetterRow>) -> QueryResult<()> {
-    for row in rows {
-        diesel::insert_into(dead_letters::table).values(row).on_conflict_do_nothing().execute(c)?;
-    }
-    Ok(())
 }

@@ -13,6 +13,7 @@ use super::claim::{Claim, lock_position};
 use super::error::WriteError;
 use super::intern::{Interned, intern};
 use super::pool::Session;
+use super::rows::{Applied, Job};
 use super::{AsyncSqlite, Conn, Store, articles, games, insert, ledger, odds, with_conn};
 use crate::batch::{Batch, DeadRecord, Dispositions, RowCounts};
 use crate::events::Rows;
@@ -28,21 +29,6 @@ pub struct WriteReport {
     pub rows: RowCounts,
     /// The dead letters that it stored, with the reason of each.
     pub dead: Vec<DeadRecord>,
-}
-
-/// What writing the rows of a batch came to, before its dead letters and its position.
-pub(super) struct Applied {
-    pub(super) rows: RowCounts,
-    /// Good records whose rows contradict what is stored.
-    pub(super) conflicts: Vec<DeadRecord>,
-}
-
-/// One batch on its way into the database.
-pub(super) struct Job<'a> {
-    pub(super) claim: &'a Claim,
-    pub(super) batch: &'a Batch,
-    pub(super) now: UtcMicros,
-    pub(super) hour: UtcMicros,
 }
 
 impl Store {

@@ -1,0 +1,128 @@
+//! What the files of the store hand each other: a batch on its way, and rows that are ready for their tables.
+
+use diesel::prelude::*;
+
+use super::claim::Claim;
+use crate::batch::{Batch, DeadRecord, Records, RowCounts};
+use crate::schema::{dead_letters, selections};
+use crate::sql_types::Json;
+use crate::time::UtcMicros;
+
+/// What writing the rows of a batch came to, before its dead letters and its position.
+pub(super) struct Applied {
+    pub(super) rows: RowCounts,
+    /// Good records whose rows contradict what is stored.
+    pub(super) conflicts: Vec<DeadRecord>,
+}
+
+/// One batch on its way into the database.
+pub(super) struct Job<'a> {
+    pub(super) claim: &'a Claim,
+    pub(super) batch: &'a Batch,
+    pub(super) now: UtcMicros,
+    pub(super) hour: UtcMicros,
+}
+
+/// What a system calls a game: (system, id).
+pub(super) type RefKey = (String, String);
+
+#[derive(Insertable)]
+#[diesel(table_name = selections)]
+pub(super) struct NewSelection {
+    pub(super) game_ref_id: i64,
+    pub(super) sportsbook: String,
+    pub(super) market: &'static str,
+    pub(super) period: &'static str,
+    pub(super) participant: String,
+    pub(super) side: &'static str,
+    pub(super) alternate: bool,
+    pub(super) line: f32,
+}
+
+/// One quote with its interned selection, ready to be stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct OddsRow {
+    pub(super) selection_id: i64,
+    pub(super) observed_at: UtcMicros,
+    pub(super) value: Value,
+    pub(super) record: u32,
+}
+
+/// What a quote says: the part that must agree where the key is equal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Value {
+    pub(super) price: Option<f64>,
+    pub(super) line: Option<f32>,
+}
+
+/// (selection, observed_at): the natural key of a quote.
+pub(super) type Key = (i64, UtcMicros);
+
+impl OddsRow {
+    pub(super) fn key(&self) -> Key {
+        (self.selection_id, self.observed_at)
+    }
+}
+
+/// A stored quote: its key, then its value.
+pub(super) type StoredRow = (i64, UtcMicros, Option<f64>, Option<f32>);
+
+/// Quotes as columns, sorted by key.
+#[derive(Debug, Default)]
+pub(super) struct OddsColumns {
+    pub(super) selection_ids: Vec<i64>,
+    pub(super) observed_at: Vec<UtcMicros>,
+    pub(super) record_offsets: Vec<i64>,
+    pub(super) prices: Vec<Option<f64>>,
+    pub(super) lines: Vec<Option<f32>>,
+}
+
+impl OddsColumns {
+    pub(super) fn new(sorted: &[OddsRow], records: &Records) -> Self {
+        Self {
+            selection_ids: sorted.iter().map(|row| row.selection_id).collect(),
+            observed_at: sorted.iter().map(|row| row.observed_at).collect(),
+            record_offsets: sorted.iter().map(|row| records.offset(row.record)).collect(),
+            prices: sorted.iter().map(|row| row.value.price).collect(),
+            lines: sorted.iter().map(|row| row.value.line).collect(),
+        }
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = dead_letters)]
+pub(super) struct DeadLetterRow {
+    lineage_id: i32,
+    record_offset: i64,
+    topic: String,
+    partition: i32,
+    record_timestamp: Option<UtcMicros>,
+    key: Option<Vec<u8>>,
+    payload: Vec<u8>,
+    headers: Json,
+    reason: &'static str,
+    detail: String,
+    correlation_id: Option<String>,
+    trace_parent: Option<String>,
+    created_at: UtcMicros,
+}
+
+/// The row of one dead record of the job's batch.
+pub(super) fn dead_letter_row(job: &Job<'_>, dead: &DeadRecord) -> DeadLetterRow {
+    let letter = job.batch.dead_letter(dead);
+    DeadLetterRow {
+        lineage_id: job.claim.lineage_id,
+        record_offset: letter.offset,
+        topic: job.claim.topic.to_string(),
+        partition: job.claim.partition,
+        record_timestamp: letter.timestamp,
+        key: letter.key,
+        payload: letter.payload,
+        headers: letter.headers,
+        reason: letter.reason.name(),
+        detail: letter.detail,
+        correlation_id: letter.origin.correlation_id,
+        trace_parent: letter.origin.trace_parent,
+        created_at: job.now,
+    }
+}
