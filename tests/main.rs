@@ -2,6 +2,7 @@
 
 mod support;
 
+mod config;
 mod contracts;
 mod demo;
 mod line;

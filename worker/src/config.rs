@@ -246,7 +246,8 @@ fn without_secrets(error: figment::Error) -> anyhow::Error {
     let key = error.path.join(".");
     match SECRETS.iter().any(|(_, secret)| *secret == key) {
         true => anyhow::anyhow!("{key}: must be a text in quotes"),
-        false => error.into(),
+        // The layers have a name that no user has written.
+        false => anyhow::anyhow!("{}", error.to_string().replace("\"default.", "\"")),
     }
 }
 

@@ -32,9 +32,16 @@ pub enum What {
 /// Prints to standard output.
 ///
 /// # Errors
-/// An unknown kind, with those that there are; an output that is closed.
+/// An unknown kind, with those that there are.
 pub fn schema(args: SchemaArgs) -> anyhow::Result<()> {
-    print(&mut std::io::stdout().lock(), &args.what)
+    match print(&mut std::io::stdout().lock(), &args.what) {
+        Err(error) if is_closed(&error) => Ok(()), // whoever reads has seen enough
+        printed => printed,
+    }
+}
+
+fn is_closed(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn print(out: &mut impl Write, what: &What) -> anyhow::Result<()> {

@@ -1,0 +1,71 @@
+//! A configuration that cannot be used: exit code 2, the key named, the secret never repeated.
+
+use std::process::Output;
+
+use crate::support::worker::command;
+
+fn run(toml: &str, environment: &[(&str, &str)], args: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("ledgerline.toml");
+    std::fs::write(&file, toml).expect("written");
+    command(&file).args(args).envs(environment.iter().copied()).output().expect("it runs")
+}
+
+/// Checks the configuration; answers what was said about it.
+fn refused(toml: &str, environment: &[(&str, &str)]) -> String {
+    let output = run(toml, environment, &["run", "--check-config"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    said
+}
+
+#[test]
+fn an_unknown_key_is_named_with_where_it_stands() {
+    assert!(refused("[kafka]\nbroker = \"x\"\n", &[]).contains("\"kafka.broker\""));
+    let said = refused("", &[("LEDGERLINE_KAFKA__BROKER", "x")]);
+    assert!(said.contains("KAFKA.BROKER") && said.contains("environment"), "{said}");
+    assert!(refused("[topics.odss]\nenabled = false\n", &[]).contains("topics.odss"));
+}
+
+#[test]
+fn a_value_out_of_range_is_named() {
+    let cases = [
+        ("[topics.odds.batch]\nrows = 0\n", "topics.odds.batch.rows"),
+        ("[topics.odds]\nwriters = 65\n", "topics.odds.writers"),
+        ("[topics.odds]\nwriters = 9\n", "database.pool.size"),
+        ("[kafka]\nbrokers = \"\"\n", "kafka.brokers"),
+        ("[kafka]\nstart = \"yesterday\"\n", "kafka.start"),
+        ("[kafka]\nsecurity = \"sasl-tls\"\n", "kafka.sasl_username"),
+        ("[database]\nurl = \"mysql://localhost/d\"\n", "database.url"),
+        ("[topics.odds]\nname = \"x\"\n[topics.games]\nname = \"x\"\n", "topics.games.name"),
+    ];
+    for (toml, key) in cases {
+        let said = refused(toml, &[]);
+        assert!(said.contains(key), "{key}: {said}");
+    }
+}
+
+#[test]
+fn a_secret_is_taken_as_it_is_and_never_repeated() {
+    let sasl = "[kafka]\nsecurity = \"sasl-tls\"\nsasl_username = \"u\"\n";
+    let good = run(sasl, &[("LEDGERLINE_KAFKA__SASL_PASSWORD", "0123456789")], &["run", "--check-config"]);
+    assert!(good.status.success());
+    let said = refused("[kafka]\nsasl_password = 987654321\n", &[]);
+    assert!(said.contains("kafka.sasl_password") && !said.contains("987654321"), "{said}");
+    let url = "postgres://u:canary-secret@127.0.0.1:1/d?sslmode=disable";
+    let output = run("", &[("LEDGERLINE_DATABASE__URL", url)], &["migrate", "status"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no database connection") && !said.contains("canary"), "{said}");
+}
+
+#[test]
+fn the_readme_shows_a_configuration_that_is_accepted() {
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("the README");
+    let toml =
+        readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a toml block");
+    let toml = toml.replace("url_file = \"/run/secrets/database-url\"", "url = \"sqlite:ledgerline.db\"");
+    let output = run(&toml, &[], &["run", "--check-config"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
