@@ -36,6 +36,10 @@ fn a_value_out_of_range_is_named() {
         ("[kafka]\nbrokers = \"\"\n", "kafka.brokers"),
         ("[kafka]\nstart = \"yesterday\"\n", "kafka.start"),
         ("[kafka]\nsecurity = \"sasl-tls\"\n", "kafka.sasl_username"),
+        ("[kafka]\nsecurity = \"sasl-tls\"\nsasl_username = \"u\"\n", "kafka.sasl_password"),
+        ("[kafka]\nca_file = \"/nowhere.pem\"\n", "/nowhere.pem"),
+        ("[database]\nurl = \"postgres://h/d\"\nca_file = \"/nowhere.pem\"\n", "database.ca_file"),
+        ("[database]\nurl_file = \"/nowhere\"\n", "database.url_file"),
         ("[database]\nurl = \"mysql://localhost/d\"\n", "database.url"),
         ("[topics.odds]\nname = \"x\"\n[topics.games]\nname = \"x\"\n", "topics.games.name"),
     ];
@@ -65,7 +69,11 @@ fn the_readme_shows_a_configuration_that_is_accepted() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("the README");
     let toml =
         readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a toml block");
-    let toml = toml.replace("url_file = \"/run/secrets/database-url\"", "url = \"sqlite:ledgerline.db\"");
+    let secrets = tempfile::tempdir().expect("a temporary folder");
+    for (name, secret) in [("kafka", "canary"), ("database-url", "postgres://u:canary@localhost/d")] {
+        std::fs::write(secrets.path().join(name), secret).expect("written");
+    }
+    let toml = toml.replace("/run/secrets", &secrets.path().display().to_string());
     let output = run(&toml, &[], &["run", "--check-config"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

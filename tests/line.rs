@@ -135,7 +135,7 @@ async fn a_partition_that_moves_while_it_is_held_back_flows_again() {
 
     let lock = connect(&database.url).await;
     lock.batch_execute("begin; select 1 from partition_offsets for update").await.expect("the lock");
-    logged(&first, "held back", 1).await;
+    logged(&first, "held back", 4).await;
     let mut second = setup.start();
     logged(&first, "partitions revoked", 1).await;
     second.kill();

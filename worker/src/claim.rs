@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, Store};
+use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, Store, StoreError};
 use tokio::time::timeout;
 
 use crate::clock;
@@ -36,16 +36,12 @@ impl Claimant {
     /// # Errors
     /// Kafka or the database did not answer: nothing is known, try again.
     pub async fn claim(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
-        let outcome = self.claim_in_time(partition).await?;
+        let outcome = self.claim_once(partition).await?;
         match outcome {
             // The end of the log was read before the position; an earlier owner may have written in between.
-            ClaimOutcome::Halted(Halt::AheadOfLog { .. }) => self.claim_in_time(partition).await,
+            ClaimOutcome::Halted(Halt::AheadOfLog { .. }) => self.claim_once(partition).await,
             ClaimOutcome::Claimed(_) | ClaimOutcome::Halted(_) | ClaimOutcome::Unknown => Ok(outcome),
         }
-    }
-
-    async fn claim_in_time(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
-        timeout(self.deadline, self.claim_once(partition)).await.context("the database does not answer")?
     }
 
     async fn claim_once(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
@@ -55,17 +51,17 @@ impl Claimant {
             ClaimRequest { group: Arc::clone(&self.group), lineage, log: range, owner: self.owner.clone() };
         // The second round finds the position that the first one made.
         for _ in 0..2 {
-            match self.store.claim(&request, clock::now()).await.context("cannot claim")? {
+            match self.in_time(self.store.claim(&request, clock::now())).await? {
                 ClaimAnswer::Claimed(claim) => return Ok(ClaimOutcome::Claimed(claim)),
                 ClaimAnswer::Halted(halt) => return Ok(ClaimOutcome::Halted(halt)),
                 ClaimAnswer::NoPosition { known_topic: true } => {
                     let starts = [(request.lineage.clone(), request.log.low)];
-                    self.store.start(&self.group, &starts, clock::now()).await?;
+                    self.in_time(self.store.start(&self.group, &starts, clock::now())).await?;
                 }
                 ClaimAnswer::NoPosition { known_topic: false } => {
                     let (log, start) = (Arc::clone(&self.log), self.start);
                     let starts = blocking(move || log.starts(start)).await?;
-                    self.store.start(&self.group, &starts, clock::now()).await?;
+                    self.in_time(self.store.start(&self.group, &starts, clock::now())).await?;
                 }
             }
         }
@@ -73,6 +69,13 @@ impl Claimant {
             "partition {partition} of topic {} is not in the topic's metadata yet",
             request.lineage.topic
         )
+    }
+}
+
+impl Claimant {
+    /// Kafka's questions have their own bound; this is the database's.
+    async fn in_time<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> anyhow::Result<T> {
+        Ok(timeout(self.deadline, question).await.context("the database does not answer")??)
     }
 }
 

@@ -271,10 +271,21 @@ impl Config {
                 layers = layers.merge((key, value));
             }
         }
-        let config: Self =
+        let mut config: Self =
             layers.extract().map_err(without_secrets).context("cannot read the configuration")?;
+        config.prefer_environment();
         config.check()?;
         Ok(config)
+    }
+
+    /// A secret in the environment comes over a file that holds it, like every other key.
+    fn prefer_environment(&mut self) {
+        for (name, _) in SECRETS.iter().filter(|(name, _)| secret(name).is_some()) {
+            match *name {
+                "KAFKA__SASL_PASSWORD" => self.kafka.sasl_password_file = None,
+                _ => self.database.url_file = None,
+            }
+        }
     }
 
     /// The kinds that `run` consumes, in the order of the table of kinds.

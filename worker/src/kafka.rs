@@ -42,6 +42,7 @@ pub fn base_config(kafka: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     ];
     for (option, file) in files {
         if let Some(file) = file {
+            std::fs::metadata(file).with_context(|| format!("{option}: cannot read {}", file.display()))?;
             config.set(option, file.to_string_lossy());
         }
     }

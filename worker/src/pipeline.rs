@@ -119,7 +119,7 @@ impl<S: Source> Pipeline<S> {
                 Ok(Some(event)) => self.on_source_event(event),
                 Ok(None) if !taken => return Ok(()),
                 Ok(None) => {}
-                Err(SourceError::Fatal(error)) => return Err(SourceError::Fatal(error)),
+                Err(dead @ (SourceError::Fatal(_) | SourceError::Ended(_))) => return Err(dead),
                 Err(SourceError::Transient(error)) => {
                     tracing::debug!(kafka.topic = self.topic.name, error, "kafka");
                     return Ok(());

@@ -119,6 +119,9 @@ impl Progress {
     }
 
     pub(crate) fn assigned(&self, partitions: &[Partition]) {
+        if partitions.is_empty() {
+            return; // the group only said that nothing changed
+        }
         metrics::rebalance(&self.topic, Rebalance::Assigned);
         tracing::info!(kafka.topic = self.topic, ?partitions, "partitions assigned");
         let mut progress = lock(&self.partitions);

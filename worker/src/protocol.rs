@@ -2,7 +2,7 @@
 //! no rows: it knows partitions, offsets and epochs only. `pipeline.rs` feeds it and carries out its commands.
 //!
 //! What must stay true:
-//! - at most one question or transaction is under way per partition, and an answer to an older assignment is ignored;
+//! - per partition and assignment at most one question or transaction is under way; an answer to an older one is ignored;
 //! - a partition is consumed only from the position that its claim answered;
 //! - after anything but "committed", the database is asked for its position before a batch is written again;
 //! - a fence, a revocation and a halt drop what is buffered: the database's position says where to read again.

@@ -69,8 +69,8 @@ impl Workers {
     pub async fn ended(&mut self) -> SourceError {
         match self.ended.recv().await {
             Some(Err(error)) => error,
-            Some(Ok(())) => SourceError::Fatal("a pipeline ended without being told to".into()),
-            None => SourceError::Fatal("every pipeline panicked".into()),
+            Some(Ok(())) => SourceError::Ended("without being told to".into()),
+            None => SourceError::Ended("without a word".into()),
         }
     }
 
@@ -90,7 +90,7 @@ impl Workers {
 /// Reports before the source is dropped: leaving a group that does not answer may take long. A panic is an end like others.
 fn run_and_report(mut pipeline: Pipeline<KafkaSource>, report: &mpsc::Sender<Result<(), SourceError>>) {
     let ended = catch_unwind(AssertUnwindSafe(|| pipeline.run()));
-    let ended = ended.unwrap_or_else(|_| Err(SourceError::Fatal("a pipeline panicked".into())));
+    let ended = ended.unwrap_or_else(|_| Err(SourceError::Ended("it panicked".into())));
     // Nobody listens only when the process is past waiting.
     let _ = report.try_send(ended);
 }

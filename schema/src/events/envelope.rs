@@ -161,9 +161,8 @@ where
     }
     // A derived type would take an array of its fields in order, too; the contract says object.
     let binary = record.headers.iter().any(|header| header.name == b"ce_specversion");
-    if record.value.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
-        let reason = if binary { Reason::InvalidField } else { Reason::NotCloudEvent };
-        return Err(Rejection::new(reason, "a JSON array where an object belongs"));
+    if !binary && is_array(record.value) {
+        return Err(Rejection::new(Reason::NotCloudEvent, "a JSON array where an object belongs"));
     }
     let envelope = if binary {
         from_headers(record, expected_type)?
@@ -174,6 +173,11 @@ where
     envelope.open(expected_type, record.timestamp)
 }
 
+fn is_array(value: &[u8]) -> bool {
+    let bracket = value.trim_ascii_start().first() == Some(&b'[');
+    bracket && serde_json::from_slice::<IgnoredAny>(value).is_ok()
+}
+
 /// Binary mode: attributes from the headers, `data` from the value, if it is of our type at all.
 fn from_headers<'a, D: Deserialize<'a>>(
     record: &RawRecord<'a>,
@@ -182,6 +186,9 @@ fn from_headers<'a, D: Deserialize<'a>>(
     let attribute = |name: &str| attribute(record.headers, name);
     check_version(attribute("specversion")?.as_deref())?;
     check_type(attribute("type")?.as_deref(), expected_type)?;
+    if is_array(record.value) {
+        return Err(Rejection::new(Reason::InvalidField, "a JSON array where an object belongs"));
+    }
     let data = serde_json::from_slice::<D>(record.value);
     let data = data.map_err(|error| classify::<D>(record.value, &error))?;
     Ok(Envelope {

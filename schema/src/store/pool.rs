@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 
@@ -95,20 +95,25 @@ where
     Pool { pool, last_error }
 }
 
-/// The newest connect error, until somebody asks for it.
+/// The newest connect error.
 #[derive(Debug, Clone, Default)]
-struct LastError(Arc<Mutex<Option<String>>>);
+struct LastError(Arc<Mutex<Option<(Instant, String)>>>);
+
+/// An error older than this does not explain why somebody waited in vain just now.
+const FRESH: Duration = Duration::from_secs(20);
 
 impl LastError {
     fn why_timed_out(&self) -> String {
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.unwrap_or_else(|| "all are in use, and none came back in time".into())
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((at, error)) if at.elapsed() < FRESH => error.clone(),
+            Some(_) | None => "none was free, or could be opened, in time".into(),
+        }
     }
 }
 
 impl<E: fmt::Display> bb8::ErrorSink<E> for LastError {
     fn sink(&self, error: E) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.to_string()));
     }
 
     fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<E>> {

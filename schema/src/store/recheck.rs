@@ -40,7 +40,7 @@ impl Store {
     }
 }
 
-/// Good records whose rows are not there, or not with the same value.
+/// Good records whose rows are not there; quotes also where the value is another. A game or an article may have moved on.
 async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<HashSet<u32>> {
     match rows {
         Rows::Odds(rows) => {

@@ -10,7 +10,7 @@ pub(super) enum Step {
     Updated,
     /// Newer, with the same content: counts as a duplicate, but moves the time, so that a late older one stays older.
     Confirmed,
-    /// The same.
+    /// The same, or an older one with the same content.
     Duplicate,
     /// Older.
     Stale,

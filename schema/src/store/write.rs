@@ -48,11 +48,13 @@ impl Store {
         match self {
             Self::Postgres(pool) => {
                 let mut session = pool.get().await?;
+                session.broken = true; // until the end is known: this future may be dropped
                 let result = write_postgres(&mut session, &job).await;
                 session.after(result)
             }
             Self::Sqlite(pool) => {
                 let mut session = pool.get().await?;
+                session.broken = true; // until the end is known: this future may be dropped
                 let result = write_sqlite(&mut session, &job).await;
                 session.after(result)
             }
@@ -64,12 +66,15 @@ impl<C> Session<C> {
     /// After any error the interned ids are forgotten, and but for a fence the connection is closed too.
     fn after(&mut self, result: Result<WriteReport, WriteError>) -> Result<WriteReport, WriteError> {
         match &result {
-            Ok(report) => self.expects_duplicates = report.rows.duplicate > 0,
-            Err(WriteError::Fenced) => self.selections.clear(),
-            Err(WriteError::Store(_)) => {
-                self.selections.clear();
-                self.broken = true;
+            Ok(report) => {
+                self.expects_duplicates = report.rows.duplicate > 0;
+                self.broken = false;
             }
+            Err(WriteError::Fenced) => {
+                self.selections.clear();
+                self.broken = false;
+            }
+            Err(WriteError::Store(_)) => self.selections.clear(),
         }
         result
     }

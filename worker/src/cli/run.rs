@@ -12,11 +12,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Ending;
-use crate::config::Config;
+use crate::config::{Config, Topic};
 use crate::http::{self, Health};
 use crate::metrics::Mode;
 use crate::progress::Progress;
 use crate::source::SourceError;
+use crate::source::kafka::KafkaLog;
 use crate::workers::Workers;
 use crate::{backoff, metrics, observe, telemetry};
 
@@ -35,6 +36,10 @@ pub struct RunArgs {
 pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let topics = config.enabled_topics();
     ensure!(!topics.is_empty(), "topics: every kind is disabled, nothing to run");
+    if let Err(error) = try_clients(config, &topics).await {
+        eprintln!("error: {error:#}");
+        return Ok(Ending::BadConfiguration);
+    }
     if args.check_config {
         return Ok(Ending::Done);
     }
@@ -67,6 +72,15 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let in_time = workers.stop(Duration::from_millis(config.shutdown.drain_ms)).await;
     tracing::info!(in_time, "stopped");
     Ok(if in_time { ending } else { Ending::Failed })
+}
+
+/// Makes every client once: that reads the files and tries the settings, and connects to nothing.
+async fn try_clients(config: &Config, topics: &[Topic]) -> anyhow::Result<()> {
+    for topic in topics {
+        KafkaLog::new(&config.kafka, &topic.name)?;
+    }
+    Store::connect(&config.database).await?;
+    Ok(())
 }
 
 /// Starts everything that only looks.
@@ -114,7 +128,7 @@ fn fatal(error: &SourceError) -> Ending {
     tracing::error!(%error, "a pipeline ended");
     match error {
         SourceError::Fatal(_) => Ending::FatalClient,
-        SourceError::Transient(_) => Ending::Failed,
+        SourceError::Ended(_) | SourceError::Transient(_) => Ending::Failed,
     }
 }
 

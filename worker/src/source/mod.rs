@@ -57,6 +57,9 @@ pub enum SourceError {
     /// The client is dead; the process has to end.
     #[error("fatal Kafka client error: {0}")]
     Fatal(String),
+    /// The line ended by itself: a defect of ours.
+    #[error("the pipeline ended: {0}")]
+    Ended(String),
     /// It may work the next time.
     #[error("kafka: {0}")]
     Transient(String),
