@@ -53,6 +53,18 @@ fn log_one(topic: &str, before: &Totals, now: &Totals, seconds: f64) {
     );
 }
 
+/// A rate for people, rounded down.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate to look at"
+)]
+#[must_use]
+pub fn per_second(count: u64, seconds: f64) -> u64 {
+    if seconds > 0.0 { (count as f64 / seconds) as u64 } else { 0 }
+}
+
 /// Measures how far each assigned partition is behind the end of the log.
 pub async fn measure_lag(pipeline: Arc<Progress>, log: Arc<KafkaLog>) {
     let mut ticks = ticks(LAG_EVERY).await;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::formats::files::{Lines, total_bytes};
 use crate::formats::{Converted, Format, Outgoing};
+use crate::observe::per_second;
 use crate::publisher::Publisher;
 
 /// How long no acknowledgement at all may come at the end.
@@ -207,16 +208,6 @@ impl Summary {
         }
         text
     }
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate to look at"
-)]
-fn per_second(count: u64, seconds: f64) -> u64 {
-    if seconds > 0.0 { (count as f64 / seconds) as u64 } else { 0 }
 }
 
 #[cfg(test)]

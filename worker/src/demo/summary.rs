@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::featured::Featured;
 use super::simulate::Fixture;
+use crate::observe::per_second;
 use crate::progress::Totals;
 
 /// The numbers of one run. `published` = `applied` + `dead` + `tombstone` + `skipped`, in records of all topics; `quotes` =
@@ -230,16 +231,6 @@ fn line(text: &mut String, name: &str, number: u64, what: &str) {
 
 fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate to look at"
-)]
-fn per_second(number: u64, seconds: f64) -> u64 {
-    if seconds > 0.0 { (number as f64 / seconds) as u64 } else { 0 }
 }
 
 #[cfg(test)]
