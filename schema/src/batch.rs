@@ -5,7 +5,7 @@
 
 use crate::dead_letter::DeadLetter;
 use crate::events::envelope::Origin;
-use crate::events::{RawHeader, RawRecord, Reason, Rejection, Rows};
+use crate::events::{RawHeader, RawRecord, Rejection, Rows};
 use crate::time::UtcMicros;
 
 /// What became of the offsets of a range. Their sum is the length of the range.
@@ -290,10 +290,5 @@ impl Batch {
             reason: dead.rejection.reason,
             detail: dead.rejection.detail.clone(),
         }
-    }
-
-    /// How many dead records there are of each reason, for the metrics.
-    pub fn dead_reasons(&self) -> impl Iterator<Item = Reason> {
-        self.dead.iter().map(|dead| dead.rejection.reason)
     }
 }

@@ -49,11 +49,4 @@ impl Lane {
         self.full_since = None;
         Some((batch, trigger))
     }
-
-    /// Bytes of records held.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let flying = self.in_flight.as_ref().map_or(0, |batch| batch.records.byte_len());
-        flying + self.buffer.batch().records.byte_len()
-    }
 }

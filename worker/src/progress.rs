@@ -2,7 +2,7 @@
 //! display, and the order to stop. Written by the pipeline's thread and its tasks; no decision of the line depends on it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +27,6 @@ pub struct Progress {
     stopping: AtomicBool,
     out_of_time: AtomicBool,
     last_tick: AtomicI64,
-    bytes: AtomicU64,
     totals: Mutex<Totals>,
     partitions: Mutex<BTreeMap<Partition, PartitionProgress>>,
 }
@@ -65,7 +64,6 @@ impl Progress {
             stopping: AtomicBool::new(false),
             out_of_time: AtomicBool::new(false),
             last_tick: AtomicI64::new(0),
-            bytes: AtomicU64::new(0),
             totals: Mutex::default(),
             partitions: Mutex::default(),
         }
@@ -176,7 +174,6 @@ impl Progress {
             totals.dispositions.add(&report.dispositions);
             totals.rows.add(&report.rows);
         }
-        self.bytes.fetch_add(bytes, Relaxed);
         metrics::written(&self.topic, self.mode, batch, report, took, clock::now());
         for dead in report.dead.iter().take(LOGGED_DEAD_LETTERS) {
             let letter = batch.dead_letter(dead);
