@@ -33,10 +33,16 @@ pub async fn topic(kind: &str, partitions: i32) -> String {
 }
 
 pub async fn topic_at(brokers: &str, kind: &str, partitions: i32) -> String {
+    topic_with(brokers, kind, partitions, &[]).await
+}
+
+/// A topic with further settings.
+pub async fn topic_with(brokers: &str, kind: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
     let name = unique(kind);
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
     let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
     let results = admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
     results.into_iter().for_each(|result| drop(result.expect("the topic is created")));
     name

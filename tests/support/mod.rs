@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod kafka;
 pub mod postgres;
 pub mod tables;
+pub mod wire;
 pub mod worker;
 
 use std::time::{Duration, Instant};
