@@ -29,8 +29,9 @@ impl UtcMicros {
     /// # Errors
     /// A text that says what is wrong with `text`, without repeating it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let instant: jiff::Timestamp =
-            text.parse().map_err(|_| "not an RFC 3339 time with a zone".to_owned())?;
+        let instant: jiff::Timestamp = text
+            .parse()
+            .map_err(|_| "not an RFC 3339 time with a zone, in the years 1 to 9999".to_owned())?;
         // Cut towards the past, so that cutting keeps the order before 1970 too.
         let micros = instant.as_nanosecond().div_euclid(1_000);
         i64::try_from(micros)

@@ -8,6 +8,7 @@
 //! | `set` | JSON pointer into the kind's good event: raw text instead of the value |
 //! | `value`, `key` | the whole value or key instead; `null` is none |
 //! | `headers` | name, value or `null`, and how often |
+//! | `kept` | the headers that the dead letter has, where those are not the ones that were sent |
 //! | `binary`, `pad_to`, `partition`, `timestamp` | binary mode; blanks up to a size; 0 if not given; a moment after the event if not given |
 //! | `stores` | of an applied record: an expression on its row, and its text. `"rows": 0`: no row carries its offset |
 //! | `origin` | `null`: the dead letter carries neither correlation id nor trace |
@@ -20,7 +21,7 @@ use ledgerline_schema::time::UtcMicros;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use crate::support::wire::WireRecord;
+use crate::support::wire::{WireHeader, WireRecord};
 
 /// What becomes of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub struct Case {
     pub detail_has: String,
     pub stores: Option<(String, String)>,
     pub rows: usize,
+    pub kept_headers: Vec<WireHeader>,
     pub has_origin: bool,
 }
 
@@ -64,6 +66,7 @@ struct Line {
     key: Option<Value>,
     #[serde(default)]
     headers: Vec<Vec<Value>>,
+    kept: Option<Vec<Vec<Value>>>,
     #[serde(default)]
     binary: bool,
     #[serde(default)]
@@ -128,6 +131,8 @@ impl Line {
         let fill = Fill { number, event: event.to_string().into_bytes() };
         let (mut headers, value) = self.built(event, &fill);
         headers.extend(self.headers.iter().flat_map(|header| fill.header(header)));
+        let kept =
+            self.kept.as_ref().map(|kept| kept.iter().flat_map(|header| fill.header(header)).collect());
         let value = match &self.value {
             None => Some(value),
             Some(value) => value.as_str().map(|text| fill.bytes(text)),
@@ -139,6 +144,7 @@ impl Line {
         Case {
             kind,
             partition: self.partition,
+            kept_headers: kept.unwrap_or_else(|| headers.clone()),
             record: WireRecord {
                 key,
                 value: value.map(|value| padded(value, self.pad_to)),
@@ -158,7 +164,7 @@ impl Line {
     }
 
     /// The good event with what is set in it: its headers in binary mode, and its value.
-    fn built(&self, mut event: Value, fill: &Fill) -> (Vec<(Vec<u8>, Option<Vec<u8>>)>, Vec<u8>) {
+    fn built(&self, mut event: Value, fill: &Fill) -> (Vec<WireHeader>, Vec<u8>) {
         for (number, pointer) in self.set.keys().enumerate() {
             let (parent, field) = pointer.rsplit_once('/').expect("a JSON pointer");
             let parent = event.pointer_mut(parent).unwrap_or_else(|| panic!("{}: {pointer}", self.class));
@@ -240,7 +246,7 @@ impl Fill {
         }
     }
 
-    fn header(&self, header: &[Value]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    fn header(&self, header: &[Value]) -> Vec<WireHeader> {
         let name = self.bytes(header[0].as_str().expect("a name"));
         let value = header[1].as_str().map(|text| self.bytes(text));
         let times = header.get(2).map_or(1, |times| times.as_u64().expect("a count"));

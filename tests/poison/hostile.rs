@@ -98,6 +98,7 @@ fn case(kind: EventKind, pointer: &str, name: &str, text: &str, end: End) -> Cas
         }
     }
     set(&mut event, pointer, text);
+    let headers = vec![(b"hostile".to_vec(), Some(text.as_bytes().to_vec()))];
     Case {
         class: format!("{name} in {} {pointer}", kind.name()),
         kind,
@@ -105,7 +106,7 @@ fn case(kind: EventKind, pointer: &str, name: &str, text: &str, end: End) -> Cas
         record: WireRecord {
             key: Some(text.as_bytes().to_vec()),
             value: Some(event.to_string().into_bytes()),
-            headers: vec![(b"hostile".to_vec(), Some(text.as_bytes().to_vec()))],
+            headers: headers.clone(),
             timestamp: record_millis(),
         },
         end,
@@ -113,6 +114,7 @@ fn case(kind: EventKind, pointer: &str, name: &str, text: &str, end: End) -> Cas
         detail_has: String::new(),
         stores: None,
         rows: 1,
+        kept_headers: headers,
         has_origin: true,
     }
 }

@@ -19,13 +19,14 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use crate::support::eventually;
 use crate::support::kafka;
 use crate::support::postgres::{Database, connect};
-use crate::support::wire::{self, WireRecord};
+use crate::support::wire::{self, WireHeader, WireRecord};
 use crate::support::worker::{Setup, Worker};
 use corpus::{Case, End, classes, good, record_millis};
 
 /// Good records after each dead one: the budget of dead letters is not what is tested here.
 const GOOD_PER_DEAD: usize = 24;
 
+/// Every class: one record each.
 fn cases() -> Vec<Case> {
     classes().into_iter().chain(hostile::cases()).collect()
 }
@@ -64,10 +65,10 @@ impl Case {
 
 /// What a terminal or a reader may take for something else.
 fn unsafe_in_a_log(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn raw((name, value): &(Vec<u8>, Option<Vec<u8>>)) -> RawHeader<'_> {
+fn raw((name, value): &WireHeader) -> RawHeader<'_> {
     RawHeader { name, value: value.as_deref() }
 }
 
@@ -268,7 +269,7 @@ impl Letter {
             (self.detail.len() <= DETAIL_BYTES && !self.detail.chars().any(unsafe_in_a_log), "a safe detail"),
             (Some(&self.payload) == record.value.as_ref(), "the payload"),
             (self.key == record.key, "the key"),
-            (headers_from_json(&self.headers).as_ref() == Some(&record.headers), "the headers"),
+            (headers_from_json(&self.headers).as_ref() == Some(&case.kept_headers), "the headers"),
             (case.has_origin || !self.has_origin, "no origin"),
         ];
         match facts.iter().find(|(holds, _)| !holds) {
@@ -310,6 +311,6 @@ fn check_log(worker: &Worker) {
         let parsed: Result<serde_json::Map<String, Value>, _> = serde_json::from_str(line);
         assert!(parsed.is_ok(), "not one JSON object: {line:?}");
         assert!(!line.chars().any(unsafe_in_a_log), "an unsafe character: {line:?}");
-        assert!(line.len() < 2_000, "a long line: {line}");
+        assert!(line.len() < 1_000, "a long line: {line}");
     }
 }

@@ -8,12 +8,15 @@ use std::net::TcpStream;
 
 use super::PATIENCE;
 
+/// A header's name and value.
+pub type WireHeader = (Vec<u8>, Option<Vec<u8>>);
+
 /// A record with nothing added or checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WireRecord {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub headers: Vec<WireHeader>,
     /// Milliseconds since 1970; -1 is none.
     pub timestamp: i64,
 }

@@ -4,11 +4,13 @@
 //! What must stay true: the type of `data` is known before parsing (one topic, one kind), so a good record is parsed
 //! once. Only a bad one is parsed again, to say what is wrong with it.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::rejection::{Reason, Rejection, ensure};
+use super::rejection::{Reason, Rejection, ensure, is_plain};
 use super::text::Text;
 use crate::time::UtcMicros;
 
@@ -16,6 +18,8 @@ use crate::time::UtcMicros;
 pub const RECORD_BYTES: usize = 1 << 20;
 /// How far a scraper's clock may run ahead of the Kafka record's timestamp: five minutes.
 const AHEAD_MICROS: i64 = 300 * UtcMicros::SECOND;
+/// Longest path of a field in a rejection, in characters.
+const PATH_CHARS: usize = 60;
 /// 2000-01-01T00:00:00Z: no scraper saw anything before it.
 const OLDEST: UtcMicros = UtcMicros(946_684_800_000_000);
 
@@ -161,21 +165,27 @@ where
     }
     // A derived type would take an array of its fields in order, too; the contract says object.
     let binary = record.headers.iter().any(|header| header.name == b"ce_specversion");
-    if !binary && is_array(record.value) {
-        return Err(Rejection::new(Reason::NotCloudEvent, "a JSON array where an object belongs"));
-    }
     let envelope = if binary {
         from_headers(record, expected_type)?
     } else {
-        serde_json::from_slice::<Envelope<'a, D>>(record.value)
-            .map_err(|error| explain::<D>(record.value, &error, expected_type))?
+        let json = text(record.value)?;
+        if is_array(json) {
+            return Err(Rejection::new(Reason::NotCloudEvent, "a JSON array where an object belongs"));
+        }
+        serde_json::from_str::<Envelope<'a, D>>(json)
+            .map_err(|error| explain::<D>(json, &error, expected_type))?
     };
     envelope.open(expected_type, record.timestamp)
 }
 
-fn is_array(value: &[u8]) -> bool {
-    let bracket = value.trim_ascii_start().first() == Some(&b'[');
-    bracket && serde_json::from_slice::<IgnoredAny>(value).is_ok()
+/// The whole value as text. The parser by itself does not look into strings of fields that are ignored.
+fn text(value: &[u8]) -> Result<&str, Rejection> {
+    std::str::from_utf8(value).map_err(|error| Rejection::new(Reason::MalformedJson, error))
+}
+
+fn is_array(json: &str) -> bool {
+    let bracket = json.trim_ascii_start().starts_with('[');
+    bracket && serde_json::from_str::<IgnoredAny>(json).is_ok()
 }
 
 /// Binary mode: attributes from the headers, `data` from the value, if it is of our type at all.
@@ -186,11 +196,11 @@ fn from_headers<'a, D: Deserialize<'a>>(
     let attribute = |name: &str| attribute(record.headers, name);
     check_version(attribute("specversion")?.as_deref())?;
     check_type(attribute("type")?.as_deref(), expected_type)?;
-    if is_array(record.value) {
+    let json = text(record.value)?;
+    if is_array(json) {
         return Err(Rejection::new(Reason::InvalidField, "a JSON array where an object belongs"));
     }
-    let data = serde_json::from_slice::<D>(record.value);
-    let data = data.map_err(|error| classify::<D>(record.value, &error))?;
+    let data = serde_json::from_str::<D>(json).map_err(|error| classify::<D>(json, &error))?;
     Ok(Envelope {
         specversion: attribute("specversion")?,
         event_type: attribute("type")?,
@@ -217,36 +227,43 @@ fn attribute<'a>(headers: &[RawHeader<'a>], name: &str) -> Result<Option<Text<'a
 
 /// Says what is wrong with a structured event that did not parse: first whether it is of another type at all.
 fn explain<'a, D: Deserialize<'a>>(
-    value: &'a [u8],
+    json: &'a str,
     error: &serde_json::Error,
     expected_type: &str,
 ) -> Rejection {
-    if let Ok(envelope) = serde_json::from_slice::<Envelope<'_, IgnoredAny>>(value) {
+    if let Ok(envelope) = serde_json::from_str::<Envelope<'_, IgnoredAny>>(json) {
         let version = check_version(envelope.specversion.as_deref());
         let checked = version.and_then(|()| check_type(envelope.event_type.as_deref(), expected_type));
         if let Err(rejection) = checked {
             return rejection;
         }
     }
-    classify::<Envelope<'a, D>>(value, error)
+    classify::<Envelope<'a, D>>(json, error)
 }
 
 /// Not JSON, or JSON that is not what the contract says: then parsed once more, to name the field.
-fn classify<'a, T: Deserialize<'a>>(value: &'a [u8], error: &serde_json::Error) -> Rejection {
-    let is_text = std::str::from_utf8(value).is_ok();
-    if !is_text || serde_json::from_slice::<IgnoredAny>(value).is_err() {
+fn classify<'a, T: Deserialize<'a>>(json: &'a str, error: &serde_json::Error) -> Rejection {
+    if serde_json::from_str::<IgnoredAny>(json).is_err() {
         return Rejection::new(Reason::MalformedJson, error);
     }
-    let mut json = serde_json::Deserializer::from_slice(value);
+    let mut json = serde_json::Deserializer::from_str(json);
     match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Ok(_) => Rejection::new(Reason::InvalidField, error),
         Err(error) => {
             let path = error.path().to_string();
             match path.strip_prefix("data.").unwrap_or(&path) {
                 "data" | "." => Rejection::new(Reason::InvalidField, error.inner()),
-                field => Rejection::field(field, error.inner()),
+                field => Rejection::field(&shortened(field), error.inner()),
             }
         }
+    }
+}
+
+/// A path names keys of the record, as long and as many as it likes; the problem after it must still be told.
+fn shortened(path: &str) -> Cow<'_, str> {
+    match path.char_indices().nth(PATH_CHARS) {
+        Some((end, _)) => format!("{}…", &path[..end]).into(),
+        None => path.into(),
     }
 }
 
@@ -281,7 +298,7 @@ impl Origin {
 }
 
 fn is_printable(id: &str) -> bool {
-    (1..=128).contains(&id.len()) && !id.chars().any(char::is_control)
+    (1..=128).contains(&id.len()) && id.chars().all(is_plain)
 }
 
 /// The envelope's JSON Schema around the schema of `data`.

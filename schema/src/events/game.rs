@@ -63,13 +63,13 @@ pub struct GameData<'a> {
     /// 0 to 500; required for `final`.
     #[serde(default)]
     pub away_score: Option<i32>,
-    /// When the source changed it; the version of the event, before `time`.
+    /// When the source changed it, at most 5 minutes after `time`; the version of the event, before `time`.
     #[serde(borrow, default)]
     pub source_updated_at: Option<Text<'a>>,
     /// Source order among events of one time.
     #[serde(default)]
     pub sequence: Option<i64>,
-    /// Anything else about the game: a JSON object, at most 64 kB.
+    /// Anything else about the game: a JSON object, at most 64 KiB and 64 levels.
     #[serde(default)]
     pub details: Option<serde_json::Map<String, serde_json::Value>>,
 }
@@ -135,6 +135,8 @@ pub struct GameRows(pub Vec<GameRow>);
 
 /// Bound on `details`, in bytes of JSON.
 const DETAILS_BYTES: usize = 64 << 10;
+/// Bound on the levels of `details`: what the parser bears depends on the mode of the event, and readers bear less.
+const DETAILS_DEPTH: usize = 64;
 
 impl Contract for GameRows {
     const TYPE: &'static str = "game.v1";
@@ -151,7 +153,7 @@ impl Contract for GameRows {
         check_state(&data)?;
         let details = details(data.details.as_ref())?;
         let commence_time = optional_time("commence_time", data.commence_time.as_deref())?;
-        let changed_at = optional_time("source_updated_at", data.source_updated_at.as_deref())?;
+        let changed_at = changed_at(&data, attributes.observed_at)?;
         let key = (data.game.system.into_string(), data.game.id.into_string());
         let linked = data.game.external_ids.into_iter();
         let linked = linked.map(|(system, id)| (system.into_string(), id.into_string()));
@@ -212,15 +214,36 @@ fn optional_time(field: &str, text: Option<&str>) -> Result<Option<UtcMicros>, R
     text.map(|text| parse_time(field, text)).transpose()
 }
 
+/// A change from the future would make every later event of the game stale.
+fn changed_at(data: &GameData<'_>, observed_at: UtcMicros) -> Result<Option<UtcMicros>, Rejection> {
+    let changed_at = optional_time("source_updated_at", data.source_updated_at.as_deref())?;
+    let latest = observed_at.plus(300 * UtcMicros::SECOND);
+    let past = changed_at.is_none_or(|changed_at| changed_at <= latest);
+    ensure(past, "source_updated_at", "more than 5 minutes after time")?;
+    Ok(changed_at)
+}
+
 fn details(details: Option<&serde_json::Map<String, serde_json::Value>>) -> Result<Json, Rejection> {
+    let depth = details.map_or(0, |map| 1 + map.values().map(levels).max().unwrap_or(0));
+    ensure(depth <= DETAILS_DEPTH, "details", "nested deeper than 64")?;
     let text: Cow<'_, str> = match details {
         Some(map) => serde_json::to_string(map).map_err(|error| Rejection::field("details", error))?.into(),
         None => "{}".into(),
     };
-    ensure(text.len() <= DETAILS_BYTES, "details", "more than 64 kB")?;
+    ensure(text.len() <= DETAILS_BYTES, "details", "more than 64 KiB")?;
     // serde_json writes U+0000 as \u0000 and escapes every backslash, so this finds no false one but \\u0000.
     ensure(!text.replace("\\\\", "").contains("\\u0000"), "details", "holds U+0000")?;
     Ok(Json(text.into_owned()))
+}
+
+/// Levels of arrays and objects; the parser bounds them, so the stack does too.
+fn levels(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(levels).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 /// SHA-256 over the state without its version. Parts are length-prefixed, so that no two states share a form.

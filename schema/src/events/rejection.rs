@@ -54,7 +54,7 @@ impl Reason {
 pub struct Rejection {
     /// The closed reason.
     pub reason: Reason,
-    /// One line, at most [`DETAIL_BYTES`] long, without control characters: it goes into logs.
+    /// One line, at most [`DETAIL_BYTES`] long, of plain characters: it goes into logs.
     pub detail: String,
 }
 
@@ -71,7 +71,7 @@ impl Rejection {
             if line.len() + c.len_utf8() > DETAIL_BYTES {
                 break;
             }
-            line.push(if c.is_control() { ' ' } else { c });
+            line.push(if is_plain(c) { c } else { ' ' });
         }
         Self { reason, detail: line }
     }
@@ -81,6 +81,13 @@ impl Rejection {
     pub fn field(field: &str, problem: impl fmt::Display) -> Self {
         Self::new(Reason::InvalidField, format_args!("{field}: {problem}"))
     }
+}
+
+/// Whether a log or a terminal shows the character as what it is: no control character, no end of a line, nothing that turns
+/// the direction of what follows.
+#[must_use]
+pub fn is_plain(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl fmt::Display for Rejection {
@@ -105,9 +112,10 @@ mod tests {
 
     #[test]
     fn a_hostile_detail_stays_one_bounded_line() {
-        let rejection = Rejection::new(Reason::InvalidField, "a\nb\u{1b}[31m".repeat(200));
+        let rejection = Rejection::new(Reason::InvalidField, "a\nb\u{1b}[31m\u{202e}\u{2028}".repeat(200));
         assert!(rejection.detail.len() <= DETAIL_BYTES);
-        assert!(!rejection.detail.chars().any(char::is_control));
+        assert!(rejection.detail.starts_with("a b [31m  a"));
+        assert!(rejection.detail.chars().all(is_plain));
     }
 
     #[test]
