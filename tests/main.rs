@@ -9,3 +9,4 @@ mod line;
 mod poison;
 mod store;
 mod tidy;
+mod tls;

@@ -6,9 +6,11 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod catalog;
+pub mod certificates;
 pub mod kafka;
 pub mod postgres;
 pub mod tables;
+pub mod tls_servers;
 pub mod wire;
 pub mod worker;
 
