@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::support::eventually;
 use crate::support::kafka::{self, Record};
 use crate::support::postgres::{Database, connect};
-use crate::support::worker::{Setup, Worker};
-use crate::support::{PATIENCE, eventually};
+use crate::support::worker::{Setup, Worker, get};
 
 /// A valid odds event with two quotes.
 fn odds(game: usize, second: usize) -> Value {
@@ -282,18 +282,4 @@ async fn probes_metrics_and_a_graceful_stop() {
     let group = format!("{}.{topic}", setup.group);
     assert_eq!(kafka::committed(&group, &topic, 0), Some(50), "the advisory commit, for lag tools");
     database.drop_now().await;
-}
-
-/// One HTTP request, without a client of its own.
-async fn get(address: &str, path: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let request = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
-        let text = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-        stream.write_all(text.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        std::io::Result::Ok(answer)
-    };
-    tokio::time::timeout(PATIENCE, request).await.expect("an answer in time").expect("an answer")
 }

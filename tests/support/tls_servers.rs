@@ -11,13 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::certificates::Identity;
-use super::{eventually, service};
-
-/// A port where nobody listens now.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
-}
+use super::{eventually, free_port, service};
 
 fn write(path: &Path, text: &str, mode: u32) {
     std::fs::write(path, text).expect("written");

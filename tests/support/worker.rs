@@ -57,14 +57,7 @@ impl Setup {
 
     /// Starts `ledgerline run`.
     pub fn start(&self) -> Worker {
-        let log = self.folder.path().join(format!("{}.log", super::unique("worker")));
-        let child = command(&self.file())
-            .arg("run")
-            .stderr(std::fs::File::create(&log).expect("a log file"))
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the worker starts");
-        Worker { child, log }
+        start(&self.file())
     }
 
     /// Runs another command to its end.
@@ -86,6 +79,32 @@ pub fn command(config: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerline"));
     command.arg("--config").arg(config).stdin(Stdio::null());
     command
+}
+
+/// Starts `ledgerline run`; the log goes beside the configuration.
+pub fn start(config: &std::path::Path) -> Worker {
+    let log = config.with_file_name(format!("{}.log", super::unique("worker")));
+    let child = command(config)
+        .arg("run")
+        .stderr(std::fs::File::create(&log).expect("a log file"))
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the worker starts");
+    Worker { child, log }
+}
+
+/// One HTTP request, without a client of its own.
+pub async fn get(address: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let request = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let text = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(text.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    tokio::time::timeout(super::PATIENCE, request).await.expect("an answer in time").expect("an answer")
 }
 
 /// A running worker.

@@ -17,6 +17,8 @@ use ledgerline_schema::time::UtcMicros;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::config_error;
+
 /// Everything that can be configured; each section has safe defaults.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -242,13 +244,17 @@ fn secret(name: &str) -> Option<String> {
     std::env::var(format!("{PREFIX}{name}")).ok()
 }
 
+/// What is wrong and where, and nothing of what is there: a password may stand in the wrong place.
 fn without_secrets(error: figment::Error) -> anyhow::Error {
     let key = error.path.join(".");
-    match SECRETS.iter().any(|(_, secret)| *secret == key) {
-        true => anyhow::anyhow!("{key}: must be a text in quotes"),
-        // The layers have a name that no user has written.
-        false => anyhow::anyhow!("{}", error.to_string().replace("\"default.", "\"")),
+    let inside =
+        |secret: &str| key.strip_prefix(secret).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if SECRETS.iter().any(|(_, secret)| inside(secret)) {
+        return anyhow::anyhow!("{key}: must be a text in quotes");
     }
+    let problems: Vec<String> = error.into_iter().map(config_error::without_values).collect();
+    // The layers have a name that no user has written.
+    anyhow::anyhow!("{}", problems.join("; ").replace("\"default.", "\""))
 }
 
 impl Config {

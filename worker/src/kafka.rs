@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret;
 
 use crate::config::{KafkaConfig, Security};
@@ -106,4 +107,12 @@ pub fn consumer_config(kafka: &KafkaConfig, group: &str) -> anyhow::Result<Clien
         .set("fetch.wait.max.ms", kafka.fetch_wait_ms.to_string())
         .set("fetch.error.backoff.ms", "100");
     Ok(config)
+}
+
+/// A refused setting is reported with its value, and the value may be a secret.
+pub fn without_value(error: KafkaError) -> anyhow::Error {
+    match error {
+        KafkaError::ClientConfig(_, description, key, _) => anyhow::anyhow!("{key}: {description}"),
+        other => other.into(),
+    }
 }

@@ -9,6 +9,7 @@ pub mod claim;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod config_error;
 pub mod demo;
 pub mod formats;
 pub mod http;

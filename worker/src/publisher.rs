@@ -15,7 +15,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
 use crate::config::KafkaConfig;
-use crate::kafka::{QUESTION_TIMEOUT, producer_config};
+use crate::kafka::{QUESTION_TIMEOUT, producer_config, without_value};
 
 /// How long to serve acknowledgements before a record is offered again to a full queue.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
@@ -37,8 +37,10 @@ impl Publisher {
     /// Settings that the client refuses.
     pub fn new(kafka: &KafkaConfig) -> anyhow::Result<Self> {
         let config = producer_config(kafka)?;
-        let producer =
-            config.create_with_context(Deliveries::default()).context("cannot create a producer")?;
+        let producer = config
+            .create_with_context(Deliveries::default())
+            .map_err(without_value)
+            .context("cannot create a producer")?;
         Ok(Self { producer, brokers: kafka.brokers.clone(), checked_topics: Vec::new(), sent: 0 })
     }
 

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::Ending;
 use crate::config::Config;
-use crate::kafka::{QUESTION_TIMEOUT, base_config};
+use crate::kafka::{QUESTION_TIMEOUT, base_config, without_value};
 use crate::source::Log;
 use crate::source::kafka::KafkaLog;
 
@@ -223,7 +223,8 @@ impl Reader {
         client.set("group.id", "ledgerline-verify").set("enable.auto.commit", "false");
         client.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
         client.set("isolation.level", "read_committed").set("check.crcs", "true");
-        let consumer: BaseConsumer = client.create().context("cannot create a Kafka consumer")?;
+        let consumer: BaseConsumer =
+            client.create().map_err(without_value).context("cannot create a Kafka consumer")?;
         let (topic, partition) = (&segment.topic, segment.partition);
         let watermarks = consumer.fetch_watermarks(topic, partition, QUESTION_TIMEOUT);
         let (low, _) =

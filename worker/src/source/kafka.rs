@@ -23,7 +23,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Log, Message, Source, SourceError, SourceEvent, native};
 use crate::config::{KafkaConfig, Start};
-use crate::kafka::{QUESTION_TIMEOUT, base_config, consumer_config};
+use crate::kafka::{QUESTION_TIMEOUT, base_config, consumer_config, without_value};
 use crate::metrics;
 use crate::protocol::Partition;
 
@@ -224,14 +224,6 @@ pub(crate) fn raw_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<RawHeader
 
 fn transient(error: KafkaError) -> SourceError {
     SourceError::Transient(error.to_string())
-}
-
-/// A refused setting is reported with its value, and the value may be a secret.
-fn without_value(error: KafkaError) -> anyhow::Error {
-    match error {
-        KafkaError::ClientConfig(_, description, key, _) => anyhow::anyhow!("{key}: {description}"),
-        other => other.into(),
-    }
 }
 
 /// Questions about a topic, asked by a client of its own that never joins the group.
