@@ -1,4 +1,6 @@
 //! Logs: one JSON object per line for machines, or readable lines for people. Installed once, by the commands.
+//!
+//! What must stay true: no level shows a record or a secret.
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
@@ -16,12 +18,18 @@ impl FormatTime for Utc {
     }
 }
 
+/// What no level switches on: the database client logs the parameters of its statements, and those are the records.
+const SILENCED: [&str; 2] = ["tokio_postgres=info", "tokio_postgres::query=info"];
+
 /// Starts logging to standard error, which leaves standard output to the commands' answers.
 ///
 /// # Errors
 /// `log.level` is not a filter, or logging was started before.
 pub fn install(log: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(&log.level).context("log.level: not a level or a filter")?;
+    let mut filter = EnvFilter::builder().parse(&log.level).context("log.level: not a level or a filter")?;
+    for directive in SILENCED {
+        filter = filter.add_directive(directive.parse().context("log.level: a directive of our own")?);
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(Utc)
