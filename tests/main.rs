@@ -7,6 +7,7 @@ mod contracts;
 mod demo;
 mod line;
 mod poison;
+mod roles;
 mod secrets;
 mod store;
 mod tidy;

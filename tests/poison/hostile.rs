@@ -92,10 +92,10 @@ pub fn cases() -> Vec<Case> {
 fn case(kind: EventKind, pointer: &str, name: &str, text: &str, end: End) -> Case {
     let id = format!("hostile-{}", crate::support::unique(kind.name()));
     let mut event = good(kind, &id);
-    if let Some(array) = pointer.strip_prefix("/data/").and_then(|field| field.strip_suffix("/0")) {
-        if event["data"][array].is_null() {
-            event["data"][array] = json!([]);
-        }
+    if let Some(array) = pointer.strip_prefix("/data/").and_then(|field| field.strip_suffix("/0"))
+        && event["data"][array].is_null()
+    {
+        event["data"][array] = json!([]);
     }
     set(&mut event, pointer, text);
     let headers = vec![(b"hostile".to_vec(), Some(text.as_bytes().to_vec()))];

@@ -3,6 +3,7 @@
 //! What must stay true: no level shows a record or a secret.
 
 use anyhow::Context;
+use ledgerline_schema::store::LOG_LIMITS;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::FormatTime;
 
@@ -18,16 +19,13 @@ impl FormatTime for Utc {
     }
 }
 
-/// What no level switches on: the database client logs the parameters of its statements, and those are the records.
-const SILENCED: [&str; 2] = ["tokio_postgres=info", "tokio_postgres::query=info"];
-
 /// Starts logging to standard error, which leaves standard output to the commands' answers.
 ///
 /// # Errors
 /// `log.level` is not a filter, or logging was started before.
 pub fn install(log: &LogConfig) -> anyhow::Result<()> {
     let mut filter = EnvFilter::builder().parse(&log.level).context("log.level: not a level or a filter")?;
-    for directive in SILENCED {
+    for directive in LOG_LIMITS {
         filter = filter.add_directive(directive.parse().context("log.level: a directive of our own")?);
     }
     let builder = tracing_subscriber::fmt()

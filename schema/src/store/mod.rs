@@ -37,6 +37,7 @@ pub use config::{DatabaseConfig, PoolConfig, Tls};
 pub use error::{StoreError, WriteError};
 pub use migrate::{MigrationStatus, SCHEMA_VERSION, SchemaState};
 pub use pool::PoolState;
+pub use postgres::LOG_LIMITS;
 pub use query::{LatestQuote, Movement, TableCount};
 pub use recheck::RecordCheck;
 pub use verify::{LedgerSegment, Verification};

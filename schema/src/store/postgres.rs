@@ -21,6 +21,10 @@ use super::{DatabaseConfig, Tls};
 /// How long the check of a connection may take before it counts as dead.
 const RECYCLE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Directives for the log's filter, over whatever level is asked for: the client logs the parameters of its statements, and
+/// those are the records.
+pub const LOG_LIMITS: [&str; 2] = ["tokio_postgres=info", "tokio_postgres::query=info"];
+
 /// Opens and checks the pool's connections.
 pub struct PostgresManager {
     config: tokio_postgres::Config,

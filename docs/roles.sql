@@ -1,0 +1,85 @@
+-- Who may do what in Ledgerline's database. PostgreSQL 15 or newer; docs/SECURITY.md explains.
+--
+-- Run it as a superuser, connected to that database, before the first `ledgerline migrate up` and again after every one
+-- that brought a migration: rights on a single table need the table. It may be run any number of times.
+-- It sets no password: `\password ledgerline_worker` in psql, or certificates.
+--
+--   ledgerline_migrator      owns the schema; `ledgerline migrate`
+--   ledgerline_worker        `ledgerline run`: reads, inserts, updates what it must; deletes nothing, creates nothing
+--   ledgerline_operator      the worker's rights (a redrive writes rows), and resets, dead letters, their audit
+--   ledgerline_maintenance   deletes old quotes and the bytes of old dead letters
+--   ledgerline_reader        reads, `ledgerline verify`
+
+-- The roles, their limits, and the one place where they look for tables.
+do $$
+declare
+    role record;
+begin
+    for role in
+        select * from (values
+            ('ledgerline_migrator',     4, '30min'),
+            ('ledgerline_worker',     100, '30s'),
+            ('ledgerline_operator',     8, '30s'),
+            ('ledgerline_maintenance',  8, '30min'),
+            ('ledgerline_reader',      32, '30s')
+        ) as roles (name, connections, statement_timeout)
+    loop
+        if to_regrole(role.name) is null then
+            execute format('create role %I login', role.name);
+        end if;
+        execute format('alter role %I nosuperuser nocreatedb nocreaterole noreplication nobypassrls connection limit %s',
+                       role.name, role.connections);
+        execute format('alter role %I set search_path = public, pg_temp', role.name);
+        execute format('alter role %I set statement_timeout = %L', role.name, role.statement_timeout);
+        execute format('alter role %I set lock_timeout = ''5s''', role.name);
+        execute format('alter role %I set idle_in_transaction_session_timeout = ''10s''', role.name);
+    end loop;
+
+    -- Without this everybody who may log in could connect and make temporary tables.
+    execute format('revoke all on database %I from public', current_database());
+    execute format('grant connect on database %I to ledgerline_migrator, ledgerline_worker, ledgerline_operator, '
+                   'ledgerline_maintenance, ledgerline_reader', current_database());
+end
+$$;
+
+alter schema public owner to ledgerline_migrator;
+revoke all on schema public from public;
+grant usage on schema public to ledgerline_worker, ledgerline_operator, ledgerline_maintenance, ledgerline_reader;
+grant ledgerline_worker to ledgerline_operator;
+
+-- Tables that migrations bring: everybody reads them, the worker adds to them. More than that is granted below, by name.
+alter default privileges for role ledgerline_migrator in schema public
+    grant select on tables to ledgerline_worker, ledgerline_operator, ledgerline_maintenance, ledgerline_reader;
+alter default privileges for role ledgerline_migrator in schema public
+    grant insert on tables to ledgerline_worker;
+
+-- Tables that are there.
+grant select on all tables in schema public
+    to ledgerline_worker, ledgerline_operator, ledgerline_maintenance, ledgerline_reader;
+grant insert on all tables in schema public to ledgerline_worker;
+
+do $$
+declare
+    change record;
+begin
+    for change in
+        select verb, privilege, name, preposition, role
+        from (values
+            -- The schema's version and what operators did are not the worker's to write.
+            ('revoke', 'insert', 'from', 'ledgerline_worker',
+             'schema_version operator_actions __diesel_schema_migrations'),
+            ('grant', 'update', 'to', 'ledgerline_worker',
+             'partition_offsets offset_ledger games game_refs articles'),
+            ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters game_conflicts'),
+            ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions'),
+            ('grant', 'delete', 'to', 'ledgerline_maintenance', 'odds'),
+            ('grant', 'update', 'to', 'ledgerline_maintenance', 'dead_letters')
+        ) as changes (verb, privilege, preposition, role, tables),
+        unnest(string_to_array(tables, ' ')) as name
+        where to_regclass(format('public.%I', name)) is not null
+    loop
+        execute format('%s %s on table public.%I %s %I',
+                       change.verb, change.privilege, change.name, change.preposition, change.role);
+    end loop;
+end
+$$;

@@ -1,0 +1,197 @@
+//! The roles of `docs/roles.sql`: the worker's is enough for a whole run, and is refused everything else.
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::support::kafka::{self, Record};
+use crate::support::postgres::{Database, connect, execute};
+use crate::support::worker::Setup;
+use crate::support::{eventually, unique};
+
+const ROLES: [&str; 5] = ["worker", "operator", "maintenance", "reader", "migrator"];
+
+/// Roles with names of the test's own, in a database of its own.
+struct Roles {
+    database: Database,
+    prefix: String,
+}
+
+impl Roles {
+    async fn new() -> Self {
+        let roles = Self { database: Database::postgres().await, prefix: unique("r").replace('-', "_") };
+        roles.grant().await;
+        roles
+    }
+
+    /// Runs the file as its head says.
+    async fn grant(&self) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/roles.sql");
+        let sql = std::fs::read_to_string(path).expect("docs/roles.sql");
+        execute(&self.database.url, &sql.replace("ledgerline_", &format!("{}_", self.prefix))).await;
+    }
+
+    /// The database's URL for a role.
+    fn url(&self, role: &str) -> String {
+        let mut url = url::Url::parse(&self.database.url).expect("a URL");
+        url.set_username(&format!("{}_{role}", self.prefix)).expect("a user");
+        url.into()
+    }
+
+    async fn as_role(&self, role: &str) -> Client {
+        connect(&self.url(role)).await
+    }
+
+    /// Roles belong to the server and not to the database: they have to go first.
+    async fn drop_now(&self) {
+        for role in ROLES {
+            let name = format!("{}_{role}", self.prefix);
+            execute(&self.database.url, &format!("drop owned by {name} cascade; drop role {name}")).await;
+        }
+        self.database.drop_now().await;
+    }
+}
+
+#[track_caller]
+fn is_refused(statement: &str, answer: Result<(), tokio_postgres::Error>) {
+    let error = answer.expect_err(statement);
+    assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {error:?}");
+}
+
+/// What the worker's role must never be able to do.
+const FORBIDDEN: [&str; 27] = [
+    "create table evil (id int)",
+    "create temp table evil (id int)",
+    "create schema evil",
+    "create function evil() returns int language sql as 'select 1'",
+    "create index evil on odds (price)",
+    "create role evil",
+    "create database evil",
+    "alter table odds add column evil int",
+    "alter role current_user superuser",
+    "alter system set fsync = off",
+    "drop table odds",
+    "drop view readable_odds",
+    "truncate odds",
+    "delete from odds",
+    "delete from dead_letters",
+    "delete from partition_offsets",
+    "delete from offset_ledger",
+    "update odds set price = 2",
+    "update dead_letters set reason = 'evil'",
+    "update lineages set topic = 'evil'",
+    "update selections set line = 1",
+    "update schema_version set version = 99",
+    "insert into schema_version (id, version, compatible_from) values (2, 99, 1)",
+    "insert into __diesel_schema_migrations (version) values ('evil')",
+    "copy odds to program 'true'",
+    "select pg_read_file('/etc/passwd')",
+    "select lo_import('/etc/passwd')",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_workers_role_may_work_and_nothing_else() {
+    let roles = Roles::new().await;
+    let topics =
+        [kafka::topic("odds", 1).await, kafka::topic("games", 1).await, kafka::topic("articles", 1).await];
+    let [odds, games, articles] = &topics;
+    let named = [("odds", odds.as_str()), ("games", games), ("articles", articles)];
+    Setup::new(&roles.url("migrator"), &named).must(&["migrate", "up"]);
+    roles.grant().await;
+
+    let setup = Setup::new(&roles.url("worker"), &named);
+    let samples = ["odds", "games", "articles"].map(|kind| setup.must(&["schema", "samples", kind])).concat();
+    let file = setup.folder.path().join("samples.ndjson");
+    std::fs::write(&file, samples).expect("written");
+    let file = file.display().to_string();
+    // Twice, with a bad record and a restart in between: claims, duplicates, stale versions and dead letters.
+    for _ in 0..2 {
+        setup.must(&["publish", &file]);
+        let to = odds.clone();
+        let bad = Record::of("bad", "{");
+        tokio::task::spawn_blocking(move || kafka::produce(&kafka::brokers(), &to, &[bad]))
+            .await
+            .expect("produced");
+        let mut worker = setup.start();
+        let ends: i64 = topics.iter().map(|topic| kafka::end(topic, 0)).sum();
+        let sql = "select coalesce(sum(next_offset), 0) from partition_offsets";
+        eventually("every record to be stored", || async {
+            (roles.database.number(sql).await == ends).then_some(())
+        })
+        .await;
+        assert!(worker.stop().await.success());
+        assert!(!worker.log().contains("permission denied"), "{}", worker.log());
+    }
+    assert_eq!(roles.database.number("select count(*) from dead_letters").await, 2);
+    let reader = Setup { database_url: roles.url("reader"), ..Setup::new("", &named) };
+    let verified: Value =
+        serde_json::from_str(&reader.must(&["verify", "--kafka", "--strict", "--json"])).expect("JSON");
+    assert_eq!(verified["ok"], json!(true), "{verified}");
+
+    let worker = roles.as_role("worker").await;
+    for statement in FORBIDDEN {
+        is_refused(statement, worker.batch_execute(statement).await);
+    }
+    let migrator = format!("set role {}_migrator", roles.prefix);
+    is_refused(&migrator, worker.batch_execute(&migrator).await);
+    roles.drop_now().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_other_role_has_its_own_task() {
+    let roles = Roles::new().await;
+    Setup::new(&roles.url("migrator"), &[]).must(&["migrate", "up"]);
+    roles.grant().await;
+    roles.grant().await; // any number of times
+    let may = [
+        ("operator", "update partition_offsets set next_offset = 0"),
+        ("operator", "update dead_letters set detail = ''"),
+        (
+            "operator",
+            "insert into lineages (cluster_id, topic_id, topic, partition) values ('c', '', 't', 0)",
+        ),
+        ("maintenance", "delete from odds"),
+        ("maintenance", "update dead_letters set payload = ''"),
+        ("reader", "select count(*) from readable_odds"),
+        ("migrator", "create table later (id int)"),
+        ("worker", "insert into later values (1)"),
+        ("reader", "select * from later"),
+    ];
+    for (role, statement) in may {
+        let client = roles.as_role(role).await;
+        client
+            .batch_execute(statement)
+            .await
+            .unwrap_or_else(|error| panic!("{role}: {statement}: {error:?}"));
+    }
+    let may_not = [
+        ("operator", "delete from odds"),
+        ("operator", "update odds set price = 2"),
+        ("operator", "create table evil (id int)"),
+        ("maintenance", "delete from partition_offsets"),
+        ("maintenance", "insert into odds values (1, now(), 1, 1, 1, 1)"),
+        ("maintenance", "truncate odds"),
+        ("reader", "insert into lineages (cluster_id, topic_id, topic, partition) values ('c', '', 't', 1)"),
+        ("reader", "delete from odds"),
+        ("worker", "delete from later"),
+        ("migrator", "create role evil"),
+    ];
+    for (role, statement) in may_not {
+        is_refused(statement, roles.as_role(role).await.batch_execute(statement).await);
+    }
+    for (setting, value) in [
+        ("statement_timeout", "30s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("search_path", "public, pg_temp"),
+    ] {
+        let found = roles
+            .as_role("worker")
+            .await
+            .query_one(&format!("show {setting}"), &[])
+            .await
+            .expect("a setting");
+        assert_eq!(found.get::<_, &str>(0), value, "{setting}");
+    }
+    roles.drop_now().await;
+}
