@@ -132,6 +132,7 @@ async fn a_partition_that_moves_while_it_is_held_back_flows_again() {
     setup.must(&["migrate", "up"]);
     let mut first = setup.start();
     some_progress(&database, 500).await;
+    logged(&first, "partition claimed", 4).await; // a claim would wait for the lock, and hold nothing back
 
     let lock = connect(&database.url).await;
     lock.batch_execute("begin; select 1 from partition_offsets for update").await.expect("the lock");

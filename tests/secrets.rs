@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::process::Output;
 
+use ledgerline_worker::config::Config;
+use ledgerline_worker::kafka::base_config;
 use serde_json::json;
 
 use crate::support::certificates::{Authority, Validity};
@@ -183,6 +185,18 @@ fn brokers_that_cannot_be_used_are_named_without_the_password() {
     let zero = format!("{sasl}sasl_password = \"canary-sasl\\u0000\"\n");
     fails(&zero, &[], &CHECK);
     fails(&zero, &[], &["publish", &events]);
+}
+
+#[test]
+fn a_configuration_is_printed_without_its_secrets() {
+    let url = "postgres://u:canary-db@127.0.0.1:1/d";
+    let toml = format!("[kafka]\nsasl_password = \"canary-sasl\"\n[database]\nurl = \"{url}\"\n");
+    let config = Config::load(Some(&place(&toml).file)).expect("a configuration");
+    silent("Debug", &format!("{config:#?}"));
+    silent(
+        "Debug of the client's settings",
+        &format!("{:#?}", base_config(&config.kafka).expect("settings")),
+    );
 }
 
 /// Servers that ask for passwords, over TLS.
