@@ -132,6 +132,11 @@ async fn the_workers_role_may_work_and_nothing_else() {
     for statement in FORBIDDEN {
         is_refused(statement, worker.batch_execute(statement).await);
     }
+    // A table that a later migration brings, and that its grants name already.
+    if roles.database.tables().await.iter().any(|table| table == "operator_actions") {
+        let statement = "insert into operator_actions default values";
+        is_refused(statement, worker.batch_execute(statement).await);
+    }
     let migrator = format!("set role {}_migrator", roles.prefix);
     is_refused(&migrator, worker.batch_execute(&migrator).await);
     roles.drop_now().await;
