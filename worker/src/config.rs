@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use figment::value::UncasedStr;
+use ledgerline_schema::budget::BudgetConfig;
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::DatabaseConfig;
 use ledgerline_schema::time::UtcMicros;
@@ -141,6 +142,8 @@ pub struct TopicConfig {
     pub writers: Option<usize>,
     /// When a batch is written.
     pub batch: BatchConfig,
+    /// When too many dead letters halt a partition.
+    pub dead_letters: BudgetConfig,
 }
 
 /// `[topics.<kind>.batch]`: a batch is written when the first of these is reached.
@@ -228,6 +231,8 @@ pub struct Topic {
     pub writers: usize,
     /// When a batch is written.
     pub batch: BatchConfig,
+    /// When too many dead letters halt a partition.
+    pub dead_letters: BudgetConfig,
 }
 
 /// What the names of our environment variables start with.
@@ -305,6 +310,7 @@ impl Config {
             name: settings.name.unwrap_or_else(|| kind.default_topic().to_owned()),
             writers: settings.writers.unwrap_or(1),
             batch: settings.batch,
+            dead_letters: settings.dead_letters,
         }
     }
 
@@ -323,6 +329,8 @@ impl Config {
                 "topics.{name}.batch.bytes: must be 1,024 to 268,435,456"
             );
             ensure!((1..=60_000).contains(&age_ms), "topics.{name}.batch.age_ms: must be 1 to 60,000");
+            let budget = topic.dead_letters.check();
+            budget.map_err(|problem| anyhow::anyhow!("topics.{name}.dead_letters.{problem}"))?;
         }
         self.check_topics()?;
         ensure!(!self.kafka.brokers.trim().is_empty(), "kafka.brokers: must not be empty");

@@ -10,6 +10,7 @@ use ledgerline_schema::store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::breaker::Breaker;
 use crate::claim::Claimant;
 use crate::config::{Config, Topic};
 use crate::pipeline::Pipeline;
@@ -43,6 +44,7 @@ impl Workers {
     ) -> anyhow::Result<Self> {
         let (report, ended) = mpsc::channel(topics.len().max(1));
         let (mut threads, mut logs) = (Vec::new(), Vec::new());
+        let breaker = Arc::new(Breaker::default());
         for (topic, done) in topics.iter().zip(progress.iter()) {
             let source = KafkaSource::subscribe(&config.kafka, &topic.name)?;
             let log = Arc::new(KafkaLog::new(&config.kafka, &topic.name)?);
@@ -53,6 +55,7 @@ impl Workers {
                 store: store.clone(),
                 log: log.clone(),
                 deadline: config.database.deadline(),
+                breaker: Arc::clone(&breaker),
             };
             let pipeline =
                 Pipeline::new(topic.clone(), source, claimant, Arc::clone(done), Handle::current());

@@ -8,8 +8,10 @@ mod claim;
 mod config;
 mod error;
 mod games;
+mod halt;
 mod insert;
 mod intern;
+mod isolate;
 mod ledger;
 mod migrate;
 mod odds;
@@ -32,13 +34,15 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use secrecy::ExposeSecret;
 
-pub use claim::{Claim, ClaimAnswer, ClaimRequest, Halt, Lineage, LogRange, Position};
+pub use claim::{Claim, ClaimAnswer, ClaimRequest, Lineage, LogRange, Position};
 pub use config::{DatabaseConfig, PoolConfig, Tls};
-pub use error::{StoreError, WriteError};
+pub use error::{StoreError, Trouble, WriteError};
+pub use halt::Halt;
 pub use migrate::{MigrationStatus, SCHEMA_VERSION, SchemaState};
 pub use pool::PoolState;
 pub use query::{LatestQuote, Movement, TableCount};
 pub use recheck::RecordCheck;
+pub use rows::{Effort, WriteJob};
 pub use verify::{LedgerSegment, Verification};
 pub use write::WriteReport;
 
