@@ -8,6 +8,7 @@
 pub mod catalog;
 pub mod kafka;
 pub mod postgres;
+pub mod servers;
 pub mod tables;
 pub mod worker;
 
