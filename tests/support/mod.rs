@@ -8,6 +8,7 @@
 pub mod catalog;
 pub mod kafka;
 pub mod postgres;
+pub mod scenes;
 pub mod servers;
 pub mod tables;
 pub mod worker;
@@ -23,6 +24,12 @@ pub fn service(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set: run `make test`, which starts the services that the tests need")
     })
+}
+
+/// The value of a variable that a longer run may set.
+#[expect(clippy::disallowed_methods, reason = "how long a test takes is decided outside")]
+pub fn optional(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
 }
 
 /// A name that no other test has.

@@ -196,6 +196,17 @@ impl Postgres {
         self.child.as_mut().is_some_and(|child| child.try_wait().expect("its status").is_none())
     }
 
+    /// Stops all its processes where they are, or lets them go on: meanwhile the kernel accepts connections for it, and
+    /// nobody answers.
+    pub fn freeze(&self, frozen: bool) {
+        let name = if frozen { "STOP" } else { "CONT" };
+        let Some(child) = &self.child else { return };
+        signal(child.id(), name); // first: it makes no further processes
+        let pid = child.id().to_string();
+        let status = Command::new("pkill").args([&format!("-{name}"), "-P", &pid]).status();
+        status.expect("pkill runs");
+    }
+
     /// Ends it without a checkpoint, as a crash would: every session is cut, the next start recovers from the log.
     pub async fn stop_immediate(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -125,6 +125,12 @@ impl Breaker {
         }
     }
 
+    /// Whether the last one who tried got an answer.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.lock().failures == 0
+    }
+
     /// The database answered, whatever it said.
     pub fn answered(&self) {
         let was = {

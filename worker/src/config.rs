@@ -64,6 +64,8 @@ pub struct KafkaConfig {
     pub sasl_password_file: Option<PathBuf>,
     /// A member that is silent for that long loses its partitions.
     pub session_timeout_ms: u64,
+    /// How soon partitions that appear later are noticed, in ms.
+    pub topic_refresh_ms: u64,
     /// Bound of the fetch queue of one topic, in KiB.
     pub fetch_queue_kib: u64,
     /// Extra delay before the broker answers a fetch that finds nothing, in ms: latency against requests.
@@ -85,6 +87,7 @@ impl Default for KafkaConfig {
             sasl_password: None,
             sasl_password_file: None,
             session_timeout_ms: 45_000,
+            topic_refresh_ms: 60_000,
             fetch_queue_kib: 16_384,
             fetch_wait_ms: 100,
         }
@@ -338,6 +341,10 @@ impl Config {
         ensure!(
             (6_000..=600_000).contains(&self.kafka.session_timeout_ms),
             "kafka.session_timeout_ms: must be 6,000 to 600,000"
+        );
+        ensure!(
+            (1_000..=900_000).contains(&self.kafka.topic_refresh_ms),
+            "kafka.topic_refresh_ms: must be 1,000 to 900,000"
         );
         let sasl = self.kafka.security == Security::SaslTls;
         ensure!(

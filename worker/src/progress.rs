@@ -146,7 +146,9 @@ impl Progress {
             "partition claimed"
         );
         metrics::halted(&self.topic, partition, None);
-        self.update(partition, |progress| progress.next_offset = Some(next_offset));
+        self.update(partition, |progress| {
+            *progress = PartitionProgress { next_offset: Some(next_offset), halted: None };
+        });
     }
 
     pub(crate) fn halted(&self, partition: Partition, halt: &Halt) {

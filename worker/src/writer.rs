@@ -47,10 +47,12 @@ pub struct Job {
 
 /// Writes one batch and counts it.
 pub async fn write(job: Job) -> WriteOutcome {
-    if !job.breaker.admit().await {
+    let Ok(_turn) = job.writers.acquire().await else { return WriteOutcome::Unknown };
+    // Nothing has begun: where the process ends and the database is away, the next owner writes it.
+    let hopeless = job.progress.is_stopping() && !job.breaker.is_healthy();
+    if hopeless || !job.breaker.admit().await {
         return WriteOutcome::Unknown;
     }
-    let Ok(_turn) = job.writers.acquire().await else { return WriteOutcome::Unknown };
     let started = Instant::now();
     match write_in_time(&job).await {
         Ok(report) => {
