@@ -3,7 +3,7 @@
 
 SERVICES_DIR ?= $(or $(TMPDIR),/tmp)/ledgerline-services-$(shell id -u)
 
-.PHONY: help demo test test-real services services-stop lint install
+.PHONY: help demo test test-real faults mutants services services-stop lint install
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,15 @@ test-real: ## Run the tests of real data, from the folder that LEDGERLINE_TEST_D
 	    exit 1; }
 	LEDGERLINE_TEST_DATA="$$(realpath "$(LEDGERLINE_TEST_DATA)")" \
 	    scripts/services run -- cargo test --test real -- --nocapture
+
+OUTAGE ?= 60
+
+faults: ## Run the tests of single faults, with PostgreSQL away for OUTAGE=60 seconds
+	LEDGERLINE_TEST_OUTAGE_SECONDS=$(OUTAGE) scripts/services run -- \
+	    cargo test -p ledgerline-worker --test suite -- --nocapture faults
+
+mutants: ## Plant known bugs one by one and show which test notices each
+	scripts/services run -- scripts/mutants $(MUTANTS)
 
 services: ## Start Kafka and PostgreSQL for use by hand: eval "$(make -s services)"
 	@scripts/services start "$(SERVICES_DIR)"

@@ -1,49 +1,10 @@
 //! The straight line on real Kafka and real PostgreSQL: records in, rows and dead letters out, every offset accounted for.
 
-use serde_json::{Value, json};
-
 use crate::support::eventually;
 use crate::support::kafka::{self, Record};
 use crate::support::postgres::{Database, connect};
-use crate::support::worker::{Setup, Worker, get};
-
-/// A valid odds event with two quotes.
-fn odds(game: usize, second: usize) -> Value {
-    json!({
-        "specversion": "1.0", "type": "odds.v1", "id": format!("{game}-{second}"), "source": "test-scraper",
-        "time": format!("2025-11-09T{:02}:{:02}:{:02}Z", second / 3600 % 24, second / 60 % 60, second % 60),
-        "correlationid": format!("poll-{second}"),
-        "data": {
-            "game": {"system": "test", "id": format!("game-{game}")},
-            "sportsbook": "draftkings", "market": "spread",
-            "outcomes": [
-                {"side": "home", "line": -1.5, "price_american": -110 - (second % 7) as i64},
-                {"side": "away", "line": 1.5, "price_american": -105},
-            ],
-        },
-    })
-}
-
-fn records(games: usize, seconds: usize) -> Vec<Record> {
-    let pairs = (0..seconds).flat_map(|second| (0..games).map(move |game| (game, second)));
-    pairs
-        .map(|(game, second)| Record::of(&format!("test:game-{game}"), odds(game, second).to_string()))
-        .collect()
-}
-
-/// Waits until the group's positions reach the ends of the topic.
-async fn stored(database: &Database, topic: &str, partitions: i32) {
-    let ends: i64 = (0..partitions).map(|partition| kafka::end(topic, partition)).sum();
-    let sql = format!("select coalesce(sum(next_offset), 0) from partition_offsets where topic = '{topic}'");
-    eventually("every record to be stored", || async { (database.number(&sql).await >= ends).then_some(()) })
-        .await;
-}
-
-fn clean(setup: &Setup) {
-    let verified: Value =
-        serde_json::from_str(&setup.must(&["verify", "--kafka", "--strict", "--json"])).expect("JSON");
-    assert_eq!(verified["ok"], json!(true), "{verified}");
-}
+use crate::support::scenes::{clean, get, logged, records, some_progress, stored};
+use crate::support::worker::Setup;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_invalid_record_in_ten_thousand_is_one_dead_letter() {
@@ -114,13 +75,6 @@ async fn two_workers_one_late_one_killed_leave_the_views_of_an_undisturbed_run()
     undisturbed.drop_now().await;
 }
 
-async fn some_progress(database: &Database, quotes: i64) {
-    eventually("some progress", || async {
-        (database.number("select count(*) from odds").await >= quotes).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_moves_while_it_is_held_back_flows_again() {
     let topic = kafka::topic("odds", 4).await;
@@ -137,6 +91,12 @@ async fn a_partition_that_moves_while_it_is_held_back_flows_again() {
     let lock = connect(&database.url).await;
     lock.batch_execute("begin; select 1 from partition_offsets for update").await.expect("the lock");
     logged(&first, "held back", 4).await;
+    let group = format!("{}.{topic}", setup.group);
+    for partition in 0..4 {
+        let sql = format!("select next_offset from partition_offsets where partition = {partition}");
+        let told = kafka::committed(&group, &topic, partition).unwrap_or(0);
+        assert!(told <= database.number(&sql).await, "Kafka was told {told} before it was stored");
+    }
     let mut second = setup.start();
     logged(&first, "partitions revoked", 1).await;
     second.kill();
@@ -148,12 +108,6 @@ async fn a_partition_that_moves_while_it_is_held_back_flows_again() {
     assert_eq!(database.number("select count(*) from odds").await, 16_000);
     clean(&setup);
     database.drop_now().await;
-}
-
-/// Waits until the worker has logged `text` that many times.
-async fn logged(worker: &Worker, text: &str, times: usize) {
-    eventually(text, || std::future::ready((worker.log().matches(text).count() >= times).then_some(())))
-        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,5 +236,27 @@ async fn probes_metrics_and_a_graceful_stop() {
     assert!(worker.log().contains("\"in_time\":true"));
     let group = format!("{}.{topic}", setup.group);
     assert_eq!(kafka::committed(&group, &topic, 0), Some(50), "the advisory commit, for lag tools");
+    database.drop_now().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_appears_later_is_read_from_its_beginning() {
+    let database = Database::postgres().await;
+    let topic = kafka::topic("odds", 1).await;
+    let setup = Setup::new(&database.url, &[("odds", &topic)])
+        .with_kafka("start = \"latest\"\ntopic_refresh_ms = 1000");
+    setup.must(&["migrate", "up"]);
+    let mut worker = setup.start();
+    logged(&worker, "partition claimed", 1).await;
+    kafka::grow(&topic, 2).await;
+    let (to, mut early) = (topic.clone(), records(1, 30));
+    early.iter_mut().for_each(|record| record.partition = Some(1));
+    tokio::task::spawn_blocking(move || kafka::produce(&kafka::brokers(), &to, &early))
+        .await
+        .expect("produced");
+    stored(&database, &topic, 2).await;
+    assert!(worker.stop().await.success());
+    assert_eq!(database.number("select count(*) from odds").await, 60);
+    clean(&setup);
     database.drop_now().await;
 }

@@ -5,6 +5,7 @@ mod support;
 mod config;
 mod contracts;
 mod demo;
+mod faults;
 mod line;
 mod poison;
 mod roles;

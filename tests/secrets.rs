@@ -10,9 +10,10 @@ use serde_json::json;
 
 use crate::support::certificates::{Authority, Validity};
 use crate::support::kafka::{self as topics, Record};
+use crate::support::scenes::{get, logged};
+use crate::support::servers::free_port;
 use crate::support::tls_servers::{Kafka, Listener, PASSWORD, Postgres};
-use crate::support::worker::{Worker, command, get, start};
-use crate::support::{eventually, free_port};
+use crate::support::worker::{command, start};
 
 /// What must never show. Each has a part that no text has by accident.
 const CANARIES: [&str; 4] = ["canary-db", "canary-sasl", "canary-record", PASSWORD];
@@ -236,14 +237,10 @@ impl Servers {
     }
 }
 
-async fn logs(worker: &Worker, text: &str) {
-    eventually(text, || std::future::ready(worker.log().contains(text).then_some(()))).await;
-}
-
 /// Runs a worker until it logs `text`; neither its log nor its metrics show a secret.
 async fn runs_silently_until(place: &Place, http: u16, text: &str) {
     let mut worker = start(&place.file);
-    logs(&worker, text).await;
+    logged(&worker, text, 1).await;
     let metrics = get(&format!("127.0.0.1:{http}"), "/metrics").await;
     assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
     silent("/metrics", &metrics);

@@ -5,6 +5,7 @@
 //! reads no clock. The worker crate reads Kafka, runs the protocol and has the commands.
 
 pub mod batch;
+pub mod budget;
 pub mod dead_letter;
 pub mod events;
 pub mod schema;

@@ -23,7 +23,7 @@ diesel::table! {
 
 diesel::table! {
     use crate::sql_types::UtcTimestamp;
-    use diesel::sql_types::{BigInt, Integer, Text};
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
     partition_offsets (consumer_group, topic, partition) {
         consumer_group -> Text,
         topic -> Text,
@@ -34,6 +34,10 @@ diesel::table! {
         epoch -> BigInt,
         owner -> Text,
         updated_at -> UtcTimestamp,
+        halted -> Nullable<Text>,
+        halted_detail -> Nullable<Text>,
+        halted_at -> Nullable<UtcTimestamp>,
+        budget_exempt_to -> BigInt,
     }
 }
 
@@ -77,6 +81,31 @@ diesel::table! {
         correlation_id -> Nullable<Text>,
         trace_parent -> Nullable<Text>,
         created_at -> UtcTimestamp,
+        status -> Text,
+        attempts -> Integer,
+        attempted_at -> Nullable<UtcTimestamp>,
+        resolved_at -> Nullable<UtcTimestamp>,
+        pruned_at -> Nullable<UtcTimestamp>,
+    }
+}
+
+diesel::table! {
+    use crate::sql_types::UtcTimestamp;
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+    operator_actions (id) {
+        id -> BigInt,
+        at -> UtcTimestamp,
+        actor -> Text,
+        action -> Text,
+        consumer_group -> Text,
+        topic -> Text,
+        partition -> Integer,
+        lineage_before -> Nullable<Integer>,
+        lineage_after -> Nullable<Integer>,
+        epoch -> Nullable<BigInt>,
+        from_offset -> Nullable<BigInt>,
+        to_offset -> Nullable<BigInt>,
+        reason -> Text,
     }
 }
 
@@ -182,6 +211,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     partition_offsets,
     offset_ledger,
     dead_letters,
+    operator_actions,
     games,
     game_refs,
     game_conflicts,

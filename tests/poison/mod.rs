@@ -16,9 +16,9 @@ use ledgerline_schema::time::UtcMicros;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::support::eventually;
 use crate::support::kafka;
 use crate::support::postgres::{Database, connect};
+use crate::support::scenes::stored;
 use crate::support::wire::{self, WireHeader, WireRecord};
 use crate::support::worker::{Setup, Worker};
 use corpus::{Case, End, classes, good, record_millis};
@@ -121,7 +121,7 @@ async fn every_class_comes_to_its_end_at_its_offset() {
 
     let mut worker = setup.start();
     for topic in topics.values() {
-        stored(&database, topic).await;
+        stored(&database, topic, 2).await;
     }
     assert!(worker.stop().await.success());
 
@@ -152,14 +152,6 @@ fn send(topics: &HashMap<EventKind, String>, log: Log) -> Vec<Sent> {
         sent.extend(cases.map(|(case, offset)| Sent { case, topic: topic.clone(), offset }));
     }
     sent
-}
-
-/// Waits until the positions reach the ends of both partitions.
-async fn stored(database: &Database, topic: &str) {
-    let ends = kafka::end(topic, 0) + kafka::end(topic, 1);
-    let sql = format!("select coalesce(sum(next_offset), 0) from partition_offsets where topic = '{topic}'");
-    eventually("every record to be stored", || async { (database.number(&sql).await == ends).then_some(()) })
-        .await;
 }
 
 /// What the database has at the coordinates of one case.

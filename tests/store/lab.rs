@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use ledgerline_schema::batch::Batch;
+use ledgerline_schema::budget::Budget;
 use ledgerline_schema::events::{EventKind, RawRecord};
 use ledgerline_schema::store::{
-    Claim, ClaimAnswer, ClaimRequest, Lineage, LogRange, Position, Store, WriteError, WriteReport,
+    Claim, ClaimAnswer, ClaimRequest, Effort, Lineage, LogRange, Position, Store, WriteError, WriteJob,
+    WriteReport,
 };
 use ledgerline_schema::time::UtcMicros;
 use serde_json::{Value, json};
@@ -122,7 +124,13 @@ impl<'l> Line<'l> {
     }
 
     pub async fn try_write(&self, batch: &Batch) -> Result<WriteReport, WriteError> {
-        self.store.write(&self.claim, batch, now(), self.hour).await
+        self.store.write(&self.job(batch)).await
+    }
+
+    /// The transaction of a batch, as a worker without a history would ask for it.
+    pub fn job<'b>(&'b self, batch: &'b Batch) -> WriteJob<'b> {
+        let (claim, hour, budget) = (&self.claim, self.hour, Budget::unlimited());
+        WriteJob { claim, batch, now: now(), hour, effort: Effort::Whole, budget }
     }
 
     /// Writes the next batch, which has to succeed.

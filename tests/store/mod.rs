@@ -29,6 +29,7 @@ mod catalog;
 mod claim;
 mod dispositions;
 mod games;
+mod isolate;
 mod ledger;
 mod migrate;
 mod odds;

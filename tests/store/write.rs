@@ -3,7 +3,7 @@
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::WriteError;
 
-use super::lab::{At, Lab, Line, batch, now, odds};
+use super::lab::{At, Lab, Line, batch, odds};
 
 on_both! {
     a_write_moves_the_position_and_stores_the_rows,
@@ -83,8 +83,8 @@ async fn of_two_writers_with_one_claim_exactly_one_commits(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
     for second in 0..10 {
         let batch = line.batch(&[At::Event(odds("g", second, -110)), At::Bytes("{")]);
-        let (mine, theirs) =
-            tokio::join!(line.try_write(&batch), other_store.write(&line.claim, &batch, now(), line.hour),);
+        let job = line.job(&batch);
+        let (mine, theirs) = tokio::join!(line.try_write(&batch), other_store.write(&job));
         let fenced = [&mine, &theirs].map(|result| matches!(result, Err(WriteError::Fenced)));
         assert!(mine.is_ok() != theirs.is_ok() && fenced[0] != fenced[1], "{mine:?} {theirs:?}");
         line.next = batch.to;

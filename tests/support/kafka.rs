@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use ledgerline_worker::config::{KafkaConfig, Security};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::{PATIENCE, service, unique};
 
@@ -46,6 +46,24 @@ pub async fn topic_with(brokers: &str, kind: &str, partitions: i32, settings: &[
     let results = admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
     results.into_iter().for_each(|result| drop(result.expect("the topic is created")));
     name
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("an admin client")
+}
+
+/// Adds partitions until there are `total`.
+pub async fn grow(topic: &str, total: usize) {
+    let grown = NewPartitions::new(topic, total);
+    let results = admin().create_partitions([&grown], &AdminOptions::new()).await.expect("Kafka answers");
+    results.into_iter().for_each(|result| drop(result.expect("the topic grows")));
+}
+
+/// Deletes the records before that offset, as retention would.
+pub async fn delete_before(topic: &str, partition: i32, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+    admin().delete_records(&list, &AdminOptions::new()).await.expect("the records are deleted");
 }
 
 /// Asks the real Kafka for the end of a partition.
@@ -126,5 +144,42 @@ fn send_all(producer: &BaseProducer, topic: &str, records: &[Record]) {
             producer.poll(Duration::from_millis(10));
             message = back;
         }
+    }
+}
+
+/// Produces a steady stream of records on a thread of its own until it is stopped.
+pub struct Load {
+    stop: std::sync::mpsc::SyncSender<()>,
+    thread: std::thread::JoinHandle<usize>,
+}
+
+impl Load {
+    /// About that many records a second, numbered from 0.
+    pub fn start(brokers: &str, topic: &str, per_second: usize, record: fn(usize) -> Record) -> Self {
+        let (stop, stopped) = std::sync::mpsc::sync_channel(1);
+        let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+        let thread = std::thread::spawn(move || {
+            let producer: BaseProducer = ClientConfig::new()
+                .set("bootstrap.servers", brokers)
+                .set("enable.idempotence", "true")
+                .create()
+                .expect("a producer");
+            let mut sent = 0;
+            while stopped.recv_timeout(Duration::from_millis(100)).is_err() {
+                let records: Vec<Record> = (sent..sent + per_second / 10).map(record).collect();
+                send_all(&producer, &topic, &records);
+                producer.poll(Duration::ZERO);
+                sent += records.len();
+            }
+            producer.flush(PATIENCE).expect("every record is acknowledged");
+            sent
+        });
+        Self { stop, thread }
+    }
+
+    /// Stops it; answers how many records it has produced.
+    pub fn stop(self) -> usize {
+        self.stop.send(()).expect("the thread lives");
+        self.thread.join().expect("the thread ends")
     }
 }

@@ -9,6 +9,8 @@ pub mod catalog;
 pub mod certificates;
 pub mod kafka;
 pub mod postgres;
+pub mod scenes;
+pub mod servers;
 pub mod tables;
 pub mod tls_servers;
 pub mod wire;
@@ -27,15 +29,15 @@ pub fn service(variable: &str) -> String {
     })
 }
 
+/// The value of a variable that a longer run may set.
+#[expect(clippy::disallowed_methods, reason = "how long a test takes is decided outside")]
+pub fn optional(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
+}
+
 /// A name that no other test has.
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", uuid::Uuid::new_v4().simple())
-}
-
-/// A port where nobody listens now.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// Waits until `condition` answers something, and says what was awaited if it never does.

@@ -17,10 +17,15 @@ pub struct Database {
 impl Database {
     /// A new database on the real PostgreSQL server.
     pub async fn postgres() -> Self {
-        let server = service("LEDGERLINE_TEST_POSTGRES");
+        Self::on(&service("LEDGERLINE_TEST_POSTGRES")).await
+    }
+
+    /// A new database on that PostgreSQL server.
+    pub async fn on(server: &str) -> Self {
+        let server = server.to_owned();
         let name = unique("t").replace('-', "_");
         execute(&server, &format!("create database {name}")).await;
-        let mut url = url::Url::parse(&server).expect("LEDGERLINE_TEST_POSTGRES is a URL");
+        let mut url = url::Url::parse(&server).expect("the server's address is a URL");
         url.set_path(&name);
         url.set_query(Some("sslmode=disable"));
         Self { url: url.into(), admin: Some((server, name)), folder: None, dropped: AtomicBool::new(false) }

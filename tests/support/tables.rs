@@ -43,6 +43,14 @@ impl Database {
         lines.concat()
     }
 
+    /// Rows of a table.
+    pub async fn number_of(&self, table: &str) -> i64 {
+        self.line(&format!("select cast(count(*) as text) as line from {table}"))
+            .await
+            .parse()
+            .expect("a number")
+    }
+
     /// Runs statements as somebody else would. Answers what the database said against them.
     pub async fn try_change(&self, sql: &str) -> Result<(), String> {
         if self.is_sqlite() {

@@ -11,7 +11,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::certificates::Identity;
-use super::{eventually, free_port, service};
+use super::servers::{free_port, spawn};
+use super::{eventually, service};
 
 fn write(path: &Path, text: &str, mode: u32) {
     std::fs::write(path, text).expect("written");
@@ -100,8 +101,8 @@ impl Postgres {
         Self::give_away(path);
         let postgres = format!("{}/postgres", service("LEDGERLINE_TEST_PG_BIN"));
         let mut command = server(&postgres, &self.user, &path.join("log"));
-        let child = command.arg("-D").arg(path.join("data")).current_dir(path).spawn();
-        self.server = Some(child.expect("PostgreSQL starts"));
+        command.arg("-D").arg(path.join("data")).current_dir(path);
+        self.server = Some(spawn(command));
         let state = path.join("data/postmaster.pid");
         eventually("PostgreSQL to answer", || async {
             std::fs::read_to_string(&state).ok()?.contains("\nready").then_some(())
@@ -171,7 +172,7 @@ impl Kafka {
         let brokers = format!("127.0.0.1:{plain}");
         let kafka = Self {
             plain: brokers.clone(),
-            server: command.spawn().expect("Kafka starts"),
+            server: spawn(command),
             listeners: ports.iter().map(|port| format!("localhost:{port}")).collect(),
             _folder: folder,
         };

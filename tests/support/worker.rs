@@ -9,9 +9,12 @@ use super::kafka;
 /// What the workers of one test share.
 pub struct Setup {
     pub folder: tempfile::TempDir,
+    pub brokers: String,
     pub group: String,
     pub database_url: String,
     pub topics: Vec<(&'static str, String)>,
+    pub kafka_settings: String,
+    pub database_settings: String,
     pub extra: String,
 }
 
@@ -19,11 +22,32 @@ impl Setup {
     pub fn new(database_url: &str, topics: &[(&'static str, &str)]) -> Self {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
+            brokers: kafka::brokers(),
             group: super::unique("group"),
             database_url: database_url.to_owned(),
             topics: topics.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect(),
+            kafka_settings: String::new(),
+            database_settings: String::new(),
             extra: String::new(),
         }
+    }
+
+    /// Other brokers than those that all tests share.
+    pub fn at(mut self, brokers: &str) -> Self {
+        brokers.clone_into(&mut self.brokers);
+        self
+    }
+
+    /// Further lines in the section `[kafka]`.
+    pub fn with_kafka(mut self, settings: &str) -> Self {
+        settings.clone_into(&mut self.kafka_settings);
+        self
+    }
+
+    /// Further lines in the section `[database]`.
+    pub fn with_database(mut self, settings: &str) -> Self {
+        settings.clone_into(&mut self.database_settings);
+        self
     }
 
     /// Further lines at the end of the configuration.
@@ -39,11 +63,9 @@ impl Setup {
             return path; // written once: a worker that starts now must not read half of it
         }
         let mut text = format!(
-            "[kafka]\nbrokers = \"{}\"\ngroup = \"{}\"\nsecurity = \"plaintext\"\nsession_timeout_ms = 6000\n\
-             [database]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n[shutdown]\ndrain_ms = 20000\n",
-            kafka::brokers(),
-            self.group,
-            self.database_url,
+            "[kafka]\nbrokers = \"{}\"\ngroup = \"{}\"\nsecurity = \"plaintext\"\nsession_timeout_ms = 6000\n{}\n\
+             [database]\nurl = \"{}\"\n{}\n[http]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n[shutdown]\ndrain_ms = 20000\n",
+            self.brokers, self.group, self.kafka_settings, self.database_url, self.database_settings,
         );
         for kind in ["games", "odds", "articles"] {
             match self.topics.iter().find(|(name, _)| *name == kind) {
@@ -93,20 +115,6 @@ pub fn start(config: &std::path::Path) -> Worker {
     Worker { child, log }
 }
 
-/// One HTTP request, without a client of its own.
-pub async fn get(address: &str, path: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let request = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
-        let text = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-        stream.write_all(text.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        std::io::Result::Ok(answer)
-    };
-    tokio::time::timeout(super::PATIENCE, request).await.expect("an answer in time").expect("an answer")
-}
-
 /// A running worker.
 pub struct Worker {
     child: Child,
@@ -118,6 +126,17 @@ impl Worker {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
         assert!(status.expect("kill runs").success(), "kill -{name}");
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Resident memory, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
     }
 
     pub fn kill(&mut self) {

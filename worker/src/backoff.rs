@@ -9,6 +9,9 @@ const BASE_MS: u64 = 50;
 /// Longest pause at all, in ms: how late, at most, the end of an outage is noticed.
 const CAP_MS: u64 = 5_000;
 
+/// No pause is longer.
+pub const LONGEST: Duration = Duration::from_millis(CAP_MS);
+
 /// A random pause for the given attempt, counted from 0.
 #[must_use]
 pub fn pause(attempt: u32) -> Duration {

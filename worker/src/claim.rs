@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, Store, StoreError};
 use tokio::time::timeout;
 
+use crate::breaker::Breaker;
 use crate::clock;
 use crate::config::Start;
 use crate::protocol::{ClaimOutcome, Partition};
@@ -27,6 +28,8 @@ pub struct Claimant {
     pub log: Arc<dyn Log>,
     /// When a question to the database counts as lost; above all of the server's timeouts.
     pub deadline: Duration,
+    /// Whether the database is to be tried at all.
+    pub breaker: Arc<Breaker>,
 }
 
 impl Claimant {
@@ -39,7 +42,9 @@ impl Claimant {
         let outcome = self.claim_once(partition).await?;
         match outcome {
             // The end of the log was read before the position; an earlier owner may have written in between.
-            ClaimOutcome::Halted(Halt::AheadOfLog { .. }) => self.claim_once(partition).await,
+            ClaimOutcome::Halted(Halt::AheadOfLog { .. } | Halt::LogTruncated { .. }) => {
+                self.claim_once(partition).await
+            }
             ClaimOutcome::Claimed(_) | ClaimOutcome::Halted(_) | ClaimOutcome::Unknown => Ok(outcome),
         }
     }
@@ -65,17 +70,36 @@ impl Claimant {
                 }
             }
         }
-        anyhow::bail!(
-            "partition {partition} of topic {} is not in the topic's metadata yet",
-            request.lineage.topic
-        )
+        bail!("partition {partition} of topic {} is not in the topic's metadata yet", request.lineage.topic)
     }
 }
 
 impl Claimant {
     /// Kafka's questions have their own bound; this is the database's.
     async fn in_time<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> anyhow::Result<T> {
-        Ok(timeout(self.deadline, question).await.context("the database does not answer")??)
+        ensure!(self.breaker.admit().await, "the database does not answer");
+        match timeout(self.deadline, question).await {
+            Ok(Ok(answer)) => {
+                self.breaker.answered();
+                Ok(answer)
+            }
+            Ok(Err(error)) => {
+                self.breaker.failed(&error);
+                Err(error.into())
+            }
+            Err(_) => {
+                self.breaker.unreachable();
+                bail!("the database does not answer")
+            }
+        }
+    }
+
+    /// The epochs of the topic's partitions; none where the database is away.
+    pub async fn epochs(&self, topic: &str) -> Vec<(Partition, i64)> {
+        if self.breaker.open_for().is_some() {
+            return Vec::new();
+        }
+        self.in_time(self.store.epochs(&self.group, topic)).await.unwrap_or_default()
     }
 }
 

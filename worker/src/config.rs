@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use figment::value::UncasedStr;
+use ledgerline_schema::budget::BudgetConfig;
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::DatabaseConfig;
 use ledgerline_schema::time::UtcMicros;
@@ -65,6 +66,8 @@ pub struct KafkaConfig {
     pub sasl_password_file: Option<PathBuf>,
     /// A member that is silent for that long loses its partitions.
     pub session_timeout_ms: u64,
+    /// How soon partitions that appear later are noticed, in ms.
+    pub topic_refresh_ms: u64,
     /// Bound of the fetch queue of one topic, in KiB.
     pub fetch_queue_kib: u64,
     /// Extra delay before the broker answers a fetch that finds nothing, in ms: latency against requests.
@@ -86,6 +89,7 @@ impl Default for KafkaConfig {
             sasl_password: None,
             sasl_password_file: None,
             session_timeout_ms: 45_000,
+            topic_refresh_ms: 60_000,
             fetch_queue_kib: 16_384,
             fetch_wait_ms: 100,
         }
@@ -143,6 +147,8 @@ pub struct TopicConfig {
     pub writers: Option<usize>,
     /// When a batch is written.
     pub batch: BatchConfig,
+    /// When too many dead letters halt a partition.
+    pub dead_letters: BudgetConfig,
 }
 
 /// `[topics.<kind>.batch]`: a batch is written when the first of these is reached.
@@ -230,6 +236,8 @@ pub struct Topic {
     pub writers: usize,
     /// When a batch is written.
     pub batch: BatchConfig,
+    /// When too many dead letters halt a partition.
+    pub dead_letters: BudgetConfig,
 }
 
 /// What the names of our environment variables start with.
@@ -311,6 +319,7 @@ impl Config {
             name: settings.name.unwrap_or_else(|| kind.default_topic().to_owned()),
             writers: settings.writers.unwrap_or(1),
             batch: settings.batch,
+            dead_letters: settings.dead_letters,
         }
     }
 
@@ -329,6 +338,8 @@ impl Config {
                 "topics.{name}.batch.bytes: must be 1,024 to 268,435,456"
             );
             ensure!((1..=60_000).contains(&age_ms), "topics.{name}.batch.age_ms: must be 1 to 60,000");
+            let budget = topic.dead_letters.check();
+            budget.map_err(|problem| anyhow::anyhow!("topics.{name}.dead_letters.{problem}"))?;
         }
         self.check_topics()?;
         ensure!(!self.kafka.brokers.trim().is_empty(), "kafka.brokers: must not be empty");
@@ -336,6 +347,10 @@ impl Config {
         ensure!(
             (6_000..=600_000).contains(&self.kafka.session_timeout_ms),
             "kafka.session_timeout_ms: must be 6,000 to 600,000"
+        );
+        ensure!(
+            (1_000..=900_000).contains(&self.kafka.topic_refresh_ms),
+            "kafka.topic_refresh_ms: must be 1,000 to 900,000"
         );
         let sasl = self.kafka.security == Security::SaslTls;
         ensure!(

@@ -24,7 +24,7 @@ pub fn base_config(kafka: &KafkaConfig) -> anyhow::Result<ClientConfig> {
         .set("client.id", "ledgerline")
         .set("socket.keepalive.enable", "true")
         .set("allow.auto.create.topics", "false")
-        .set("topic.metadata.refresh.interval.ms", "60000")
+        .set("topic.metadata.refresh.interval.ms", kafka.topic_refresh_ms.to_string())
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "5000");
     match kafka.security {

@@ -1,10 +1,11 @@
 //! `Lane`: one partition on its way through the line: a buffer that fills and a batch that is being written. Owned by the
 //! pipeline; decides nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ledgerline_schema::batch::Batch;
+use ledgerline_schema::budget::Budget;
 use ledgerline_schema::events::Flags;
 
 use crate::buffer::{Buffer, Trigger};
@@ -23,13 +24,16 @@ pub struct Lane {
     pub held: bool,
     /// What was odd about the records in the buffer.
     pub flags: Flags,
+    /// What is used up of the dead-letter budget; its writer counts.
+    pub budget: Arc<Mutex<Budget>>,
 }
 
 impl Lane {
     /// A lane that starts with an empty buffer.
     #[must_use]
-    pub fn new(buffer: Buffer) -> Self {
-        Self { buffer, in_flight: None, full_since: None, held: false, flags: Flags::default() }
+    pub fn new(buffer: Buffer, budget: Budget) -> Self {
+        let budget = Arc::new(Mutex::new(budget));
+        Self { buffer, in_flight: None, full_since: None, held: false, flags: Flags::default(), budget }
     }
 
     /// Decodes one message into the buffer.

@@ -13,6 +13,7 @@ use ledgerline_schema::time::UtcMicros;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::breaker::Circuit;
 use crate::buffer::Trigger;
 use crate::protocol::Partition;
 
@@ -73,6 +74,8 @@ const REBALANCES: &str = "ledgerline_rebalances_total";
 const COMMITS: &str = "ledgerline_offset_commits_total";
 const FENCED: &str = "ledgerline_fenced_total";
 const CLIENT_ERRORS: &str = "ledgerline_kafka_client_errors_total";
+const CIRCUIT: &str = "ledgerline_db_circuit_state";
+const ATTEMPTS: &str = "ledgerline_batch_write_attempts_total";
 const POOL: &str = "ledgerline_db_pool_connections";
 const POOL_MAX: &str = "ledgerline_db_pool_connections_max";
 const POOL_TIMEOUTS: &str = "ledgerline_db_pool_timeouts_total";
@@ -92,7 +95,10 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
     ),
     (DEAD, "Dead letters stored, by reason."),
     (FLAGS, "Accepted records that are worth a look, by flag."),
-    (BATCHES, "Transactions, by outcome: committed, failed (rolled back or unknown), fenced."),
+    (
+        BATCHES,
+        "Transactions, by outcome: committed, failed (rolled back or unknown), refused (by the database), halted, fenced.",
+    ),
     (FLUSHES, "Batches handed to a writer, by what made them due: rows, bytes, age."),
     (BATCH_RECORDS, "Records of a committed batch."),
     (BATCH_BYTES, "Bytes of the records of a committed batch."),
@@ -112,6 +118,14 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
     (COMMITS, "Offset commits, by target and outcome. The database decides; Kafka's are advisory."),
     (FENCED, "Transactions refused because another worker claimed the partition."),
     (CLIENT_ERRORS, "Errors that the Kafka client reported; most heal by themselves."),
+    (
+        CIRCUIT,
+        "Whether the database is tried: 0 closed (by everybody), 1 half open (by one), 2 open (by nobody).",
+    ),
+    (
+        ATTEMPTS,
+        "Times that rows were written for batches that were committed; more than one each where refused records were looked for.",
+    ),
     (POOL, "Database connections, by state: idle, in_use."),
     (POOL_MAX, "Most database connections that may be open."),
     (POOL_TIMEOUTS, "Callers that gave up waiting for a database connection."),
@@ -167,7 +181,7 @@ pub(crate) fn touch(topic: &str, mode: Mode) {
     for flag in Flag::ALL {
         counter!(FLAGS, "topic" => topic(), "flag" => flag.name()).increment(0);
     }
-    for outcome in ["committed", "failed", "fenced"] {
+    for outcome in ["committed", "failed", "refused", "halted", "fenced"] {
         counter!(BATCHES, "topic" => topic(), "outcome" => outcome).increment(0);
     }
     for trigger in [Trigger::Rows, Trigger::Bytes, Trigger::Age] {
@@ -180,6 +194,7 @@ pub(crate) fn touch(topic: &str, mode: Mode) {
         counter!(COMMITS, "topic" => topic(), "target" => "kafka", "outcome" => outcome).increment(0);
     }
     counter!(FENCED, "topic" => topic()).increment(0);
+    counter!(ATTEMPTS, "topic" => topic()).increment(0);
     counter!(CLIENT_ERRORS, "topic" => topic()).increment(0);
 }
 
@@ -215,6 +230,7 @@ pub(crate) fn written(
         counter!(ROWS, "topic" => topic(), "mode" => mode, "outcome" => outcome).increment(count(n));
     }
     counter!(BATCHES, "topic" => topic(), "outcome" => "committed").increment(1);
+    counter!(ATTEMPTS, "topic" => topic()).increment(report.attempts.into());
     histogram!(BATCH_RECORDS, "topic" => topic()).record(batch.records.len() as f64);
     histogram!(BATCH_BYTES, "topic" => topic()).record(batch.records.byte_len() as f64);
     histogram!(WRITE_SECONDS, "topic" => topic()).record(took.as_secs_f64());
@@ -246,8 +262,13 @@ pub(crate) fn settled(topic: &str, mode: Mode, offsets: &Dispositions, dead: &[D
     }
 }
 
-pub(crate) fn write_failed(topic: &str) {
-    counter!(BATCHES, "topic" => topic.to_owned(), "outcome" => "failed").increment(1);
+/// A transaction that is not known to be committed.
+pub(crate) fn write_failed(topic: &str, outcome: &'static str) {
+    counter!(BATCHES, "topic" => topic.to_owned(), "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn circuit(circuit: Circuit) {
+    gauge!(CIRCUIT).set(f64::from(circuit.number()));
 }
 
 pub(crate) fn fenced(topic: &str) {

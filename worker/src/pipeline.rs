@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use ledgerline_schema::store::{Claim, Halt};
+use ledgerline_schema::budget::Budget;
+use ledgerline_schema::store::{Claim, Effort, Halt};
 use ledgerline_schema::time::UtcMicros;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -38,6 +39,8 @@ const POLL_BUSY: Duration = Duration::from_millis(2);
 const MESSAGES_PER_TURN: usize = 512;
 /// A partition that could take nothing for this long is held back, so that the others flow on.
 const HOLD_AFTER: Duration = Duration::from_secs(2);
+/// How soon a quiet partition notices that an operator has moved it.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// Answers that may wait for the thread: each partition has at most one question open, and its retry timer.
 const ANSWERS: usize = 16_384;
 
@@ -54,6 +57,7 @@ pub struct Pipeline<S> {
     answers: Receiver<Event>,
     answer: SyncSender<Event>,
     hour: UtcMicros,
+    watch_at: Instant,
 }
 
 impl<S: Source> Pipeline<S> {
@@ -79,6 +83,7 @@ impl<S: Source> Pipeline<S> {
             answers,
             answer,
             hour: UtcMicros::default(),
+            watch_at: Instant::now() + WATCH_EVERY,
         }
     }
 
@@ -91,6 +96,7 @@ impl<S: Source> Pipeline<S> {
             self.read()?;
             self.take_answers();
             self.write_due();
+            self.watch_epochs();
         }
         self.drain();
         Ok(())
@@ -172,6 +178,20 @@ impl<S: Source> Pipeline<S> {
         self.hold_full_lanes(now);
     }
 
+    /// Looks from time to time whether an operator has moved a partition: a quiet one would not notice.
+    fn watch_epochs(&mut self) {
+        let now = Instant::now();
+        if self.lanes.is_empty() || now < self.watch_at {
+            return;
+        }
+        self.watch_at = now + WATCH_EVERY;
+        let (claimant, topic) = (self.claimant.clone(), self.topic.name.clone());
+        self.spawn(
+            Event::EpochsSeen(Vec::new()),
+            async move { Event::EpochsSeen(claimant.epochs(&topic).await) },
+        );
+    }
+
     /// Gives the protocol an event and carries out what it says.
     fn feed(&mut self, event: Event) {
         for command in self.protocol.on(event) {
@@ -183,7 +203,9 @@ impl<S: Source> Pipeline<S> {
         match command {
             Command::Claim(partition, assignment) => self.claim(partition, assignment),
             Command::Consume(partition, offset) => self.consume(partition, offset),
-            Command::Write(partition, assignment, claim) => self.write(partition, assignment, claim),
+            Command::Write(partition, assignment, claim, effort) => {
+                self.write(partition, assignment, claim, effort);
+            }
             Command::AskPosition(partition, assignment, claim) => self.ask(partition, assignment, claim),
             Command::RetryLater(partition, assignment, attempt) => {
                 let due = Event::RetryDue(partition, assignment);
@@ -226,7 +248,7 @@ impl<S: Source> Pipeline<S> {
 
     fn consume(&mut self, partition: Partition, offset: i64) {
         let buffer = Buffer::new(self.topic.kind, self.topic.batch, offset);
-        self.lanes.insert(partition, Lane::new(buffer));
+        self.lanes.insert(partition, Lane::new(buffer, Budget::new(self.topic.dead_letters)));
         self.progress.consuming(partition, offset);
         if let Err(error) = self.source.consume(partition, offset) {
             tracing::warn!(kafka.topic = self.topic.name, kafka.partition = partition, %error, "cannot consume");
@@ -234,14 +256,18 @@ impl<S: Source> Pipeline<S> {
         }
     }
 
-    fn write(&mut self, partition: Partition, assignment: Assignment, claim: Claim) {
-        let Some(batch) = self.lanes.get(&partition).and_then(|lane| lane.in_flight.clone()) else { return };
+    fn write(&mut self, partition: Partition, assignment: Assignment, claim: Claim, effort: Effort) {
+        let Some(lane) = self.lanes.get(&partition) else { return };
+        let Some(batch) = lane.in_flight.clone() else { return };
         self.hour = self.hour.max(clock::now().hour()); // the clock may step back, the ledger may not
         let job = writer::Job {
             store: self.claimant.store.clone(),
             claim,
             batch,
             hour: self.hour,
+            effort,
+            budget: Arc::clone(&lane.budget),
+            breaker: Arc::clone(&self.claimant.breaker),
             deadline: self.claimant.deadline,
             progress: Arc::clone(&self.progress),
             writers: Arc::clone(&self.writers),
@@ -252,9 +278,10 @@ impl<S: Source> Pipeline<S> {
     }
 
     fn ask(&self, partition: Partition, assignment: Assignment, claim: Claim) {
-        let (store, deadline) = (self.claimant.store.clone(), self.claimant.deadline);
+        let claimant = self.claimant.clone();
         self.spawn(Event::PositionAnswered(partition, assignment, PositionOutcome::Unknown), async move {
-            let outcome = writer::ask_position(&store, &claim, deadline).await;
+            let Claimant { store, deadline, breaker, .. } = claimant;
+            let outcome = writer::ask_position(&store, &claim, deadline, &breaker).await;
             Event::PositionAnswered(partition, assignment, outcome)
         });
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ledgerline_schema::batch::{Batch, Dispositions, RowCounts};
 use ledgerline_schema::events::Flags;
-use ledgerline_schema::store::{Claim, Halt, StoreError, WriteReport};
+use ledgerline_schema::store::{Claim, Halt, StoreError, Trouble, WriteReport};
 use ledgerline_schema::time::UtcMicros;
 
 use crate::buffer::Trigger;
@@ -146,7 +146,9 @@ impl Progress {
             "partition claimed"
         );
         metrics::halted(&self.topic, partition, None);
-        self.update(partition, |progress| progress.next_offset = Some(next_offset));
+        self.update(partition, |progress| {
+            *progress = PartitionProgress { next_offset: Some(next_offset), halted: None };
+        });
     }
 
     pub(crate) fn halted(&self, partition: Partition, halt: &Halt) {
@@ -238,16 +240,29 @@ impl Progress {
         );
     }
 
+    /// A transaction ended without COMMIT, or without its answer.
     pub(crate) fn write_failed(&self, claim: &Claim, batch: &Batch, error: &StoreError) {
-        metrics::write_failed(&self.topic);
+        let (outcome, what) = match error.trouble() {
+            Trouble::Environment => {
+                ("failed", "batch rolled back or unknown; asking the database and trying again")
+            }
+            Trouble::Refusal => ("refused", "batch refused; asking the database and trying again"),
+            Trouble::Contention => ("failed", "batch not written yet; trying again"),
+        };
+        metrics::write_failed(&self.topic, outcome);
         tracing::warn!(
             kafka.topic = self.topic,
             kafka.partition = claim.partition,
             from = batch.from,
             to = batch.to,
             %error,
-            "batch rolled back or unknown; asking the database and trying again"
+            "{what}"
         );
+    }
+
+    /// A transaction was given up because it would have gone over the dead-letter budget.
+    pub(crate) fn over_budget(&self) {
+        metrics::write_failed(&self.topic, "halted");
     }
 
     fn update(&self, partition: Partition, change: impl FnOnce(&mut PartitionProgress)) {

@@ -9,91 +9,11 @@
 
 use std::collections::BTreeMap;
 
-use ledgerline_schema::store::{Claim, Halt, Position};
+use ledgerline_schema::store::{Claim, Effort, Halt};
 
-/// A partition's number within the topic.
-pub type Partition = i32;
-/// Numbers the assignments of this process, so that answers to earlier ones are told apart.
-pub type Assignment = u64;
+mod messages;
 
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The group gave us a partition.
-    Assigned(Partition),
-    /// The group took it away.
-    Revoked(Partition),
-    /// The claim is answered.
-    ClaimAnswered(Partition, Assignment, ClaimOutcome),
-    /// Offsets [from, to) of the partition are ready to be written.
-    BatchReady(Partition, i64, i64),
-    /// The transaction has ended.
-    WriteEnded(Partition, Assignment, WriteOutcome),
-    /// The question for the position is answered; no answer is `Unknown`.
-    PositionAnswered(Partition, Assignment, PositionOutcome),
-    /// The pause that `RetryLater` asked for is over.
-    RetryDue(Partition, Assignment),
-    /// The source could not consume the partition.
-    ConsumeFailed(Partition),
-    /// Kafka no longer has the offsets that we want, on some partition that it does not name.
-    OffsetsLost,
-    /// No more batches: finish what is under way.
-    Drain,
-}
-
-/// How a claim ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClaimOutcome {
-    /// The partition is ours from `next_offset`.
-    Claimed(Claim),
-    /// An operator has to decide.
-    Halted(Halt),
-    /// Kafka or the database did not answer.
-    Unknown,
-}
-
-/// How a transaction ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteOutcome {
-    /// Written and moved.
-    Committed,
-    /// Somebody else owns the partition.
-    Fenced,
-    /// Written or not: the database knows.
-    Unknown,
-}
-
-/// What the database says about the position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PositionOutcome {
-    /// The row, if there is one.
-    Known(Option<Position>),
-    /// The database did not answer.
-    Unknown,
-}
-
-/// Something to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Ask Kafka for lineage and range, then the database for the claim.
-    Claim(Partition, Assignment),
-    /// Consume from this offset on. Nothing of the partition is buffered yet.
-    Consume(Partition, i64),
-    /// Write the partition's ready batch under this claim.
-    Write(Partition, Assignment, Claim),
-    /// Ask the database for the position.
-    AskPosition(Partition, Assignment, Claim),
-    /// Come back with `RetryDue` after a pause that grows with the attempt.
-    RetryLater(Partition, Assignment, u32),
-    /// The batch is in the database: forget it and tell Kafka, for lag tools, that this is the next offset.
-    Committed(Partition, i64),
-    /// As `Committed`, but the answer of COMMIT was lost and nobody has counted the batch.
-    FoundCommitted(Partition, i64),
-    /// Stop consuming the partition and forget what is buffered.
-    Drop(Partition),
-    /// Say that an operator has to decide about this partition.
-    Halt(Partition, Halt),
-}
+pub use messages::{Assignment, ClaimOutcome, Command, Event, Partition, PositionOutcome, WriteOutcome};
 
 /// What is under way for one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,20 +32,33 @@ enum State {
     WaitingToAsk { claim: Claim, flight: Flight },
     /// [from, to) is known not to be in; after a pause it is written again.
     WaitingToWrite { claim: Claim, flight: Flight },
-    /// An operator has to decide.
-    Halted,
+    /// An operator has to decide; whether he has is asked from time to time.
+    Halted { halt: Halt },
+    /// As `Halted`, while the claim that asks is under way.
+    AskingOperator { halt: Halt },
 }
+
+/// Pauses in a row as after that many failures: how soon a halted partition notices an operator's decision.
+const HALTED_ATTEMPT: u32 = u32::MAX;
+/// Refusals in a row after which the batch is searched for the records that the database refuses.
+const REFUSALS: u32 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Flight {
     from: i64,
     to: i64,
     attempt: u32,
+    /// How often in a row the database answered and refused.
+    refusals: u32,
 }
 
 impl Flight {
     fn next_attempt(self) -> Self {
         Self { attempt: self.attempt.saturating_add(1), ..self }
+    }
+
+    fn effort(self) -> Effort {
+        if self.refusals < REFUSALS { Effort::Whole } else { Effort::Isolate }
     }
 }
 
@@ -167,6 +100,7 @@ impl Protocol {
             }
             Event::ConsumeFailed(partition) => self.reclaim(&[partition]),
             Event::OffsetsLost => self.reclaim(&self.partitions.keys().copied().collect::<Vec<_>>()),
+            Event::EpochsSeen(epochs) => self.reclaim(&self.overruled(&epochs)),
             Event::Drain => {
                 self.draining = true;
                 Vec::new()
@@ -197,7 +131,8 @@ impl Protocol {
             | State::Idle { .. }
             | State::WaitingToAsk { .. }
             | State::WaitingToWrite { .. }
-            | State::Halted => true,
+            | State::Halted { .. }
+            | State::AskingOperator { .. } => true,
         })
     }
 
@@ -227,9 +162,18 @@ impl Protocol {
             claim.next_offset, from,
             "partition {partition}: a batch must start where the last one ended"
         );
-        let flight = Flight { from, to, attempt: 0 };
+        let flight = Flight { from, to, attempt: 0, refusals: 0 };
         entry.state = State::Writing { claim: claim.clone(), flight };
-        vec![Command::Write(partition, entry.assignment, claim)]
+        vec![Command::Write(partition, entry.assignment, claim, flight.effort())]
+    }
+
+    /// Idle partitions whose epoch in the database is higher than ours. Where a transaction is under way it finds out itself.
+    fn overruled(&self, epochs: &[(Partition, i64)]) -> Vec<Partition> {
+        let overruled = |(partition, seen): &&(Partition, i64)| {
+            let state = self.partitions.get(partition).map(|entry| &entry.state);
+            matches!(state, Some(State::Idle { claim }) if *seen > claim.epoch)
+        };
+        epochs.iter().filter(overruled).map(|(partition, _)| *partition).collect()
     }
 
     /// Claims partitions again, because a claim checks what the log holds. A transaction under way is left alone: it commits
@@ -270,26 +214,51 @@ impl State {
             | Self::Asking { claim, .. }
             | Self::WaitingToAsk { claim, .. }
             | Self::WaitingToWrite { claim, .. } => Some(claim),
-            Self::Claiming { .. } | Self::WaitingToClaim { .. } | Self::Halted => None,
+            Self::Claiming { .. }
+            | Self::WaitingToClaim { .. }
+            | Self::Halted { .. }
+            | Self::AskingOperator { .. } => None,
         }
     }
 }
 
 impl Entry {
     fn claim_answered(&mut self, partition: Partition, outcome: ClaimOutcome) -> Vec<Command> {
-        let State::Claiming { attempt } = self.state else { return Vec::new() };
-        match outcome {
-            ClaimOutcome::Claimed(claim) => {
+        let (attempt, known_halt) = match &self.state {
+            State::Claiming { attempt } => (*attempt, None),
+            State::AskingOperator { halt } => (HALTED_ATTEMPT, Some(halt.clone())),
+            State::WaitingToClaim { .. }
+            | State::Idle { .. }
+            | State::Writing { .. }
+            | State::Asking { .. }
+            | State::WaitingToAsk { .. }
+            | State::WaitingToWrite { .. }
+            | State::Halted { .. } => return Vec::new(),
+        };
+        match (outcome, known_halt) {
+            (ClaimOutcome::Claimed(claim), _) => {
                 let from = claim.next_offset;
                 self.state = State::Idle { claim };
                 vec![Command::Consume(partition, from)]
             }
-            ClaimOutcome::Halted(halt) => {
-                self.state = State::Halted;
-                vec![Command::Halt(partition, halt)]
+            (ClaimOutcome::Halted(halt), known) if known.as_ref() == Some(&halt) => {
+                self.stay_halted(partition, halt)
             }
-            ClaimOutcome::Unknown => self.claim_later(partition, attempt.saturating_add(1)),
+            (ClaimOutcome::Halted(halt), _) => self.halted(partition, halt),
+            (ClaimOutcome::Unknown, Some(halt)) => self.stay_halted(partition, halt),
+            (ClaimOutcome::Unknown, None) => self.claim_later(partition, attempt.saturating_add(1)),
         }
+    }
+
+    fn halted(&mut self, partition: Partition, halt: Halt) -> Vec<Command> {
+        let mut commands = vec![Command::Halt(partition, halt.clone())];
+        commands.extend(self.stay_halted(partition, halt));
+        commands
+    }
+
+    fn stay_halted(&mut self, partition: Partition, halt: Halt) -> Vec<Command> {
+        self.state = State::Halted { halt };
+        vec![Command::RetryLater(partition, self.assignment, HALTED_ATTEMPT)]
     }
 
     fn claim_later(&mut self, partition: Partition, attempt: u32) -> Vec<Command> {
@@ -306,11 +275,22 @@ impl Entry {
                 vec![Command::Committed(partition, flight.to)]
             }
             WriteOutcome::Fenced => self.claim_again(partition),
-            WriteOutcome::Unknown => {
-                self.state = State::WaitingToAsk { claim, flight };
-                vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
+            WriteOutcome::Halted(halt) => {
+                let mut commands = vec![Command::Drop(partition)];
+                commands.extend(self.halted(partition, halt));
+                commands
             }
+            WriteOutcome::Refused => {
+                let refusals = flight.refusals.saturating_add(1);
+                self.ask_later(partition, claim, Flight { refusals, ..flight })
+            }
+            WriteOutcome::Unknown => self.ask_later(partition, claim, Flight { refusals: 0, ..flight }),
         }
+    }
+
+    fn ask_later(&mut self, partition: Partition, claim: Claim, flight: Flight) -> Vec<Command> {
+        self.state = State::WaitingToAsk { claim, flight };
+        vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
     }
 
     fn committed(&mut self, mut claim: Claim, to: i64) {
@@ -332,10 +312,7 @@ impl Entry {
         let State::Asking { claim, flight } = &self.state else { return Vec::new() };
         let (claim, flight) = (claim.clone(), flight.next_attempt());
         match outcome {
-            PositionOutcome::Unknown => {
-                self.state = State::WaitingToAsk { claim, flight };
-                vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
-            }
+            PositionOutcome::Unknown => self.ask_later(partition, claim, flight),
             PositionOutcome::Known(Some(at)) if at.epoch == claim.epoch && at.next_offset == flight.to => {
                 self.committed(claim, flight.to);
                 vec![Command::FoundCommitted(partition, flight.to)]
@@ -363,15 +340,19 @@ impl Entry {
                 vec![Command::AskPosition(partition, self.assignment, claim)]
             }
             State::WaitingToWrite { claim, flight } => {
-                let claim = claim.clone();
-                self.state = State::Writing { claim: claim.clone(), flight: *flight };
-                vec![Command::Write(partition, self.assignment, claim)]
+                let (claim, flight) = (claim.clone(), *flight);
+                self.state = State::Writing { claim: claim.clone(), flight };
+                vec![Command::Write(partition, self.assignment, claim, flight.effort())]
+            }
+            State::Halted { halt } => {
+                self.state = State::AskingOperator { halt: halt.clone() };
+                vec![Command::Claim(partition, self.assignment)]
             }
             State::Claiming { .. }
             | State::Idle { .. }
             | State::Writing { .. }
             | State::Asking { .. }
-            | State::Halted => Vec::new(),
+            | State::AskingOperator { .. } => Vec::new(),
         }
     }
 }

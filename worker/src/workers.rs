@@ -9,7 +9,9 @@ use anyhow::Context;
 use ledgerline_schema::store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout_at;
 
+use crate::breaker::Breaker;
 use crate::claim::Claimant;
 use crate::config::{Config, Topic};
 use crate::pipeline::Pipeline;
@@ -17,7 +19,7 @@ use crate::progress::Progress;
 use crate::source::SourceError;
 use crate::source::kafka::{KafkaLog, KafkaSource, group_of};
 
-/// How long leaving the group may take after the last transaction has ended.
+/// How long leaving the group may take; kept back from the time to drain.
 const LEAVE: Duration = Duration::from_secs(3);
 
 /// The pipelines of one process.
@@ -43,6 +45,7 @@ impl Workers {
     ) -> anyhow::Result<Self> {
         let (report, ended) = mpsc::channel(topics.len().max(1));
         let (mut threads, mut logs) = (Vec::new(), Vec::new());
+        let breaker = Arc::new(Breaker::default());
         for (topic, done) in topics.iter().zip(progress.iter()) {
             let source = KafkaSource::subscribe(&config.kafka, &topic.name)?;
             let log = Arc::new(KafkaLog::new(&config.kafka, &topic.name)?);
@@ -53,6 +56,7 @@ impl Workers {
                 store: store.clone(),
                 log: log.clone(),
                 deadline: config.database.deadline(),
+                breaker: Arc::clone(&breaker),
             };
             let pipeline =
                 Pipeline::new(topic.clone(), source, claimant, Arc::clone(done), Handle::current());
@@ -74,16 +78,24 @@ impl Workers {
         }
     }
 
-    /// Lets every pipeline finish what is under way and leave its group. Answers whether all did in time.
-    pub async fn stop(self, drain: Duration) -> bool {
-        self.progress.iter().for_each(|progress| progress.stop());
+    /// Lets every pipeline finish what is under way and leave its group, all within `drain`. Answers whether what was under way
+    /// is finished; a group whose broker is away notices by itself that we are gone.
+    pub async fn stop(mut self, drain: Duration) -> bool {
         let deadline = Instant::now() + drain;
-        if finished(&self.threads, deadline).await {
-            return true;
-        }
+        self.progress.iter().for_each(|progress| progress.stop());
+        let settled = timeout_at((deadline - LEAVE.min(drain / 2)).into(), self.all_ended()).await.is_ok();
         // A thread may still wait for a transaction whose answer does not come. The next owner asks the database.
         self.progress.iter().for_each(|progress| progress.give_up());
-        finished(&self.threads, Instant::now() + LEAVE).await
+        if !finished(&self.threads, deadline.min(Instant::now() + LEAVE)).await {
+            tracing::warn!("ending without having left the consumer group: the broker does not answer");
+        }
+        settled
+    }
+
+    async fn all_ended(&mut self) {
+        for _ in 0..self.threads.len() {
+            self.ended.recv().await;
+        }
     }
 }
 

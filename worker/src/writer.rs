@@ -4,15 +4,19 @@
 //! only where the server itself is frozen does the deadline above them drop the connection, and then nobody knows: the
 //! pipeline asks for the position.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::batch::Batch;
-use ledgerline_schema::store::{Claim, Store, StoreError, WriteError};
+use ledgerline_schema::budget::Budget;
+use ledgerline_schema::store::{
+    Claim, Effort, Store, StoreError, Trouble, WriteError, WriteJob, WriteReport,
+};
 use ledgerline_schema::time::UtcMicros;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::breaker::Breaker;
 use crate::clock;
 use crate::progress::Progress;
 use crate::protocol::{PositionOutcome, WriteOutcome};
@@ -27,6 +31,12 @@ pub struct Job {
     pub batch: Arc<Batch>,
     /// The ledger's hour.
     pub hour: UtcMicros,
+    /// How hard to try.
+    pub effort: Effort,
+    /// The partition's dead-letter budget since it was claimed.
+    pub budget: Arc<Mutex<Budget>>,
+    /// Whether the database is to be tried at all.
+    pub breaker: Arc<Breaker>,
     /// When a transaction counts as lost; above all of the server's timeouts.
     pub deadline: Duration,
     /// Who counts. Here and not in the pipeline: the partition may be revoked before the answer is read.
@@ -38,27 +48,44 @@ pub struct Job {
 /// Writes one batch and counts it.
 pub async fn write(job: Job) -> WriteOutcome {
     let Ok(_turn) = job.writers.acquire().await else { return WriteOutcome::Unknown };
+    // Nothing has begun: where the process ends and the database is away, the next owner writes it.
+    let hopeless = job.progress.is_stopping() && !job.breaker.is_healthy();
+    if hopeless || !job.breaker.admit().await {
+        return WriteOutcome::Unknown;
+    }
     let started = Instant::now();
     match write_in_time(&job).await {
         Ok(report) => {
+            job.breaker.answered();
+            lock(&job.budget).add(job.batch.records.len(), &report.dead);
             job.progress.written(&job.claim, &job.batch, &report, started.elapsed());
             WriteOutcome::Committed
         }
         Err(WriteError::Fenced) => {
+            job.breaker.answered();
             job.progress.fenced(&job.claim);
             WriteOutcome::Fenced
         }
+        Err(WriteError::Halted(halt)) => {
+            job.breaker.answered();
+            job.progress.over_budget();
+            WriteOutcome::Halted(halt)
+        }
         Err(WriteError::Store(error)) => {
+            job.breaker.failed(&error);
             job.progress.write_failed(&job.claim, &job.batch, &error);
-            WriteOutcome::Unknown
+            if error.trouble() == Trouble::Refusal { WriteOutcome::Refused } else { WriteOutcome::Unknown }
         }
     }
 }
 
-async fn write_in_time(job: &Job) -> Result<ledgerline_schema::store::WriteReport, WriteError> {
+async fn write_in_time(job: &Job) -> Result<WriteReport, WriteError> {
     let (store, claim, batch) = (job.store.clone(), job.claim.clone(), Arc::clone(&job.batch));
-    let hour = job.hour;
-    let mut transaction = tokio::spawn(async move { store.write(&claim, &batch, clock::now(), hour).await });
+    let (hour, effort, budget) = (job.hour, job.effort, *lock(&job.budget));
+    let mut transaction = tokio::spawn(async move {
+        let (claim, batch, now) = (&claim, &*batch, clock::now());
+        store.write(&WriteJob { claim, batch, now, hour, effort, budget }).await
+    });
     match timeout(job.deadline, &mut transaction).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(StoreError::Unavailable(format!("the transaction panicked: {panic}")).into()),
@@ -69,12 +96,33 @@ async fn write_in_time(job: &Job) -> Result<ledgerline_schema::store::WriteRepor
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Asks what became of a transaction whose end is not known.
-pub async fn ask_position(store: &Store, claim: &Claim, deadline: Duration) -> PositionOutcome {
+pub async fn ask_position(
+    store: &Store,
+    claim: &Claim,
+    deadline: Duration,
+    breaker: &Breaker,
+) -> PositionOutcome {
+    if !breaker.admit().await {
+        return PositionOutcome::Unknown;
+    }
     let error = match timeout(deadline, store.position(claim)).await {
-        Ok(Ok(position)) => return PositionOutcome::Known(position),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} s", deadline.as_secs()),
+        Ok(Ok(position)) => {
+            breaker.answered();
+            return PositionOutcome::Known(position);
+        }
+        Ok(Err(error)) => {
+            breaker.failed(&error);
+            error.to_string()
+        }
+        Err(_) => {
+            breaker.unreachable();
+            format!("no answer within {} s", deadline.as_secs())
+        }
     };
     let (topic, partition) = (&*claim.topic, claim.partition);
     tracing::warn!(

@@ -1,6 +1,8 @@
 //! `article.v1`: an article as a scraper read it. Identified by its canonical URL, revised when its content changes; an
 //! older reading never overwrites a newer one.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -123,6 +125,10 @@ impl Contract for ArticleRows {
 
     fn count(&self) -> usize {
         self.0.len()
+    }
+
+    fn of_records(&self, records: Range<u32>) -> Self {
+        Self(self.0.iter().filter(|row| records.contains(&row.record)).cloned().collect())
     }
 
     fn samples() -> Vec<serde_json::Value> {

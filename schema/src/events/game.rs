@@ -2,6 +2,7 @@
 //! content) describes it entirely, so the order of arrival never decides what is stored.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -182,6 +183,10 @@ impl Contract for GameRows {
 
     fn count(&self) -> usize {
         self.0.len()
+    }
+
+    fn of_records(&self, records: Range<u32>) -> Self {
+        Self(self.0.iter().filter(|row| records.contains(&row.record)).cloned().collect())
     }
 
     fn samples() -> Vec<serde_json::Value> {

@@ -15,6 +15,8 @@ mod samples;
 mod slugs;
 pub mod text;
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -44,6 +46,10 @@ pub trait Contract {
 
     /// How many rows are waiting.
     fn count(&self) -> usize;
+
+    /// The rows of these records alone.
+    #[must_use]
+    fn of_records(&self, records: Range<u32>) -> Self;
 
     /// Valid events of this kind, as `schema samples` prints them and the tests decode them.
     fn samples() -> Vec<serde_json::Value>;
@@ -120,6 +126,12 @@ macro_rules! event_kinds {
                         rows.push(record, attributes, data)
                     })*
                 }
+            }
+
+            /// The rows of these records alone.
+            #[must_use]
+            pub fn of_records(&self, records: Range<u32>) -> Self {
+                match self { $(Self::$kind(rows) => Self::$kind(rows.of_records(records)),)* }
             }
 
             /// How many rows are waiting.

@@ -3,6 +3,8 @@
 //!
 //! What must stay true: a refused event leaves no quote behind, and two outcomes of one event never share a selection.
 
+use std::ops::Range;
+
 use indexmap::{Equivalent, IndexSet};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -195,6 +197,16 @@ impl Contract for OddsRows {
         self.quotes.len()
     }
 
+    fn of_records(&self, records: Range<u32>) -> Self {
+        let mut some = Self::default();
+        for quote in self.quotes.iter().filter(|quote| records.contains(&quote.record)) {
+            let selection = self.selections[quote.selection as usize].clone();
+            let selection = some.selections.insert_full(selection).0;
+            some.quotes.push(Quote { selection: number(selection), ..*quote });
+        }
+        some
+    }
+
     fn samples() -> Vec<serde_json::Value> {
         super::samples::odds()
     }
@@ -230,12 +242,13 @@ impl OddsRows {
     }
 
     fn intern(&mut self, key: &SelectionKey<'_>) -> u32 {
-        let index = match self.selections.get_index_of(key) {
-            Some(index) => index,
-            None => self.selections.insert_full(key.to_selection()).0,
-        };
-        u32::try_from(index).expect("a batch is bounded far below 2^32 selections")
+        let known = self.selections.get_index_of(key);
+        number(known.unwrap_or_else(|| self.selections.insert_full(key.to_selection()).0))
     }
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("a batch is bounded far below 2^32 selections")
 }
 
 /// The part of a line that belongs to the selection's identity. -0 and 0 are one line.

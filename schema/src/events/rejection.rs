@@ -20,11 +20,13 @@ pub enum Reason {
     InvalidField,
     /// The same natural key is already stored with another value.
     Conflict,
+    /// Good by the contract, but the database refuses its rows whatever else is written beside them.
+    Refused,
 }
 
 impl Reason {
     /// All reasons, so that a counter exists for each before its first record.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TooLarge,
         Self::MalformedJson,
         Self::NotCloudEvent,
@@ -32,6 +34,7 @@ impl Reason {
         Self::UnsupportedType,
         Self::InvalidField,
         Self::Conflict,
+        Self::Refused,
     ];
 
     /// The name in the `dead_letters` table and in metric labels.
@@ -45,6 +48,7 @@ impl Reason {
             Self::UnsupportedType => "unsupported_type",
             Self::InvalidField => "invalid_field",
             Self::Conflict => "conflict",
+            Self::Refused => "refused",
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn write(
     for (article, row) in changed {
         save(conn, lineage_id, records, article, row).await?;
     }
-    Ok(Applied { rows: counts, conflicts: Vec::new() })
+    Ok(Applied { rows: counts, ..Applied::default() })
 }
 
 fn take<'a>(articles: &mut HashMap<&'a [u8], Article<'a>>, row: &'a ArticleRow, counts: &mut RowCounts) {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
-use super::error::StoreError;
+use super::error::{StoreError, WriteError};
+use super::halt::{BUDGET, Halt};
+use super::rows::WriteJob;
 use super::{Conn, Store, with_conn};
 use crate::schema::{lineages, partition_offsets};
 use crate::time::UtcMicros;
@@ -63,6 +65,8 @@ pub struct Claim {
     pub epoch: i64,
     /// Where to go on.
     pub next_offset: i64,
+    /// Batches that start before this offset are not held against the dead-letter budget.
+    pub exempt_to: i64,
 }
 
 /// What the position row says.
@@ -72,63 +76,6 @@ pub struct Position {
     pub next_offset: i64,
     /// The epoch that may write.
     pub epoch: i64,
-}
-
-/// A state of one partition in which going on would lose or mix records. An operator decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Halt {
-    /// Kafka deleted records that were never read.
-    RetentionPassed {
-        /// Where we would go on.
-        next: i64,
-        /// Oldest offset that is kept.
-        low: i64,
-    },
-    /// Our position lies beyond the end: the log was truncated, or is another one.
-    AheadOfLog {
-        /// Where we would go on.
-        next: i64,
-        /// End of the log.
-        high: i64,
-    },
-    /// The topic was deleted and made again.
-    TopicRecreated,
-    /// The brokers belong to another cluster.
-    OtherCluster,
-}
-
-impl Halt {
-    /// The name in metrics.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::RetentionPassed { .. } => "retention_passed",
-            Self::AheadOfLog { .. } => "ahead_of_log",
-            Self::TopicRecreated => "topic_recreated",
-            Self::OtherCluster => "other_cluster",
-        }
-    }
-
-    /// Every name, so that a gauge exists for each.
-    pub const NAMES: [&'static str; 4] =
-        ["retention_passed", "ahead_of_log", "topic_recreated", "other_cluster"];
-}
-
-impl std::fmt::Display for Halt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::RetentionPassed { next, low } => {
-                write!(f, "offsets {next} to {low} were deleted by retention before they were read")
-            }
-            Self::AheadOfLog { next, high } => {
-                write!(f, "position {next} lies beyond the end of the log, {high}")
-            }
-            Self::TopicRecreated => f.write_str("the topic was deleted and made again"),
-            Self::OtherCluster => {
-                f.write_str("the brokers belong to another cluster than the stored position")
-            }
-        }
-    }
 }
 
 /// The answer to a claim.
@@ -185,6 +132,19 @@ impl Store {
         Ok(())
     }
 
+    /// The epochs of a topic's partitions: who sees a higher one than his own has been overruled.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn epochs(&self, group: &str, topic: &str) -> Result<Vec<(i32, i64)>, StoreError> {
+        let query = partition_offsets::table
+            .filter(partition_offsets::consumer_group.eq(group))
+            .filter(partition_offsets::topic.eq(topic))
+            .select((partition_offsets::partition, partition_offsets::epoch));
+        let mut session = self.checkout().await?;
+        Ok(with_conn!(&mut session.conn(), c => query.load(c).await)?)
+    }
+
     /// What the position row says, after any transaction that still holds it has ended. Resolves a lost COMMIT answer.
     ///
     /// # Errors
@@ -228,30 +188,69 @@ async fn claim_in_tx(
         lineage_id: 0,
         epoch: 0,
         next_offset: 0,
+        exempt_to: 0,
     };
     let Some(position) = lock_position(conn, &claim).await? else {
         let known_topic = group_knows_topic(conn, &request.group, &lineage.topic).await?;
         return Ok(ClaimAnswer::NoPosition { known_topic });
     };
-    let (lineage_id, stored) = stored_lineage(conn, &claim).await?;
+    let stored = stored(conn, &claim).await?;
     if let Some(halt) = find_halt(&stored, request, position.next_offset) {
+        if stored.halted.as_deref() != Some(halt.name()) {
+            remember(conn, &claim, position, &halt, now).await?;
+        }
         return Ok(ClaimAnswer::Halted(halt));
     }
-    claim.lineage_id = lineage_id;
+    claim.lineage_id = stored.lineage_id;
     claim.epoch = position.epoch + 1;
     claim.next_offset = position.next_offset;
+    claim.exempt_to = stored.budget_exempt_to;
     let row = partition_offsets::table.find((&*claim.group, &*claim.topic, claim.partition));
     let changes = (
         partition_offsets::epoch.eq(claim.epoch),
         partition_offsets::owner.eq(&request.owner),
         partition_offsets::updated_at.eq(now),
+        partition_offsets::halted.eq(None::<String>),
+        partition_offsets::halted_detail.eq(None::<String>),
+        partition_offsets::halted_at.eq(None::<UtcMicros>),
     );
     with_conn!(conn, c => diesel::update(row).set(changes).execute(c).await)?;
     Ok(ClaimAnswer::Claimed(claim))
 }
 
+/// Marks the partition as halted, if position and epoch are still these. Answers whether they were.
+async fn remember(
+    conn: &mut Conn<'_>,
+    claim: &Claim,
+    at: Position,
+    halt: &Halt,
+    now: UtcMicros,
+) -> QueryResult<bool> {
+    let row = partition_offsets::table
+        .find((&*claim.group, &*claim.topic, claim.partition))
+        .filter(partition_offsets::next_offset.eq(at.next_offset))
+        .filter(partition_offsets::epoch.eq(at.epoch));
+    let changes = (
+        partition_offsets::halted.eq(halt.name()),
+        partition_offsets::halted_detail.eq(halt.to_string()),
+        partition_offsets::halted_at.eq(now),
+    );
+    let changed = with_conn!(conn, c => diesel::update(row).set(changes).execute(c).await)?;
+    Ok(changed == 1)
+}
+
+/// A batch was over the budget and rolled back: the halt is remembered, or the next owner would flush as much again.
+pub(super) async fn mark_halted(conn: &mut Conn<'_>, job: &WriteJob<'_>, halt: Halt) -> WriteError {
+    let at = Position { next_offset: job.batch.from, epoch: job.claim.epoch };
+    match remember(conn, job.claim, at, &halt, job.now).await {
+        Ok(true) => WriteError::Halted(halt),
+        Ok(false) => WriteError::Fenced,
+        Err(error) => error.into(),
+    }
+}
+
 /// The named states in which going on would lose or mix records.
-fn find_halt(stored: &Lineage, request: &ClaimRequest, next: i64) -> Option<Halt> {
+fn find_halt(stored: &Stored, request: &ClaimRequest, next: i64) -> Option<Halt> {
     let now = &request.lineage;
     let LogRange { low, high } = request.log;
     if stored.cluster_id != now.cluster_id {
@@ -265,7 +264,12 @@ fn find_halt(stored: &Lineage, request: &ClaimRequest, next: i64) -> Option<Halt
     if next < low {
         return Some(Halt::RetentionPassed { next, low });
     }
-    (next > high).then_some(Halt::AheadOfLog { next, high })
+    if next > high {
+        let same_topic = Halt::LogTruncated { next, high };
+        return Some(if both_known { same_topic } else { Halt::AheadOfLog { next, high } });
+    }
+    let over_budget = stored.halted.as_deref() == Some(BUDGET);
+    over_budget.then(|| Halt::DeadLetterBudget { detail: stored.halted_detail.clone().unwrap_or_default() })
 }
 
 async fn group_knows_topic(conn: &mut Conn<'_>, group: &str, topic: &str) -> QueryResult<bool> {
@@ -278,18 +282,33 @@ async fn group_knows_topic(conn: &mut Conn<'_>, group: &str, topic: &str) -> Que
     Ok(!found.is_empty())
 }
 
-async fn stored_lineage(conn: &mut Conn<'_>, claim: &Claim) -> QueryResult<(i32, Lineage)> {
+/// The rest of the position row, with the log that it counts in.
+#[derive(Queryable)]
+struct Stored {
+    lineage_id: i32,
+    cluster_id: String,
+    topic_id: String,
+    halted: Option<String>,
+    halted_detail: Option<String>,
+    budget_exempt_to: i64,
+}
+
+async fn stored(conn: &mut Conn<'_>, claim: &Claim) -> QueryResult<Stored> {
     let query = partition_offsets::table
         .inner_join(lineages::table.on(lineages::id.eq(partition_offsets::lineage_id)))
         .filter(partition_offsets::consumer_group.eq(&*claim.group))
         .filter(partition_offsets::topic.eq(&*claim.topic))
         .filter(partition_offsets::partition.eq(claim.partition))
-        .select((lineages::id, lineages::cluster_id, lineages::topic_id));
-    let rows: Vec<(i32, String, String)> = with_conn!(conn, c => query.load(c).await)?;
-    let (id, cluster_id, topic_id) = rows.into_iter().next().ok_or(diesel::result::Error::NotFound)?;
-    let lineage =
-        Lineage { cluster_id, topic_id, topic: claim.topic.to_string(), partition: claim.partition };
-    Ok((id, lineage))
+        .select((
+            lineages::id,
+            lineages::cluster_id,
+            lineages::topic_id,
+            partition_offsets::halted,
+            partition_offsets::halted_detail,
+            partition_offsets::budget_exempt_to,
+        ));
+    let rows: Vec<Stored> = with_conn!(conn, c => query.load(c).await)?;
+    rows.into_iter().next().ok_or(diesel::result::Error::NotFound)
 }
 
 async fn start_in_tx(

@@ -120,8 +120,8 @@ impl DatabaseConfig {
             ((1..=500).contains(&self.pool.size), "database.pool.size: must be 1 to 500"),
             (self.pool.checkout_timeout_ms >= 100, "database.pool.checkout_timeout_ms: must be at least 100"),
             (self.pool.connect_timeout_ms >= 100, "database.pool.connect_timeout_ms: must be at least 100"),
-            (self.statement_timeout_ms >= 100, "database.statement_timeout_ms: must be at least 100"),
-            (self.lock_timeout_ms >= 100, "database.lock_timeout_ms: must be at least 100"),
+            (self.statement_timeout_ms >= 1_000, "database.statement_timeout_ms: must be at least 1,000"),
+            (self.lock_timeout_ms >= 1_000, "database.lock_timeout_ms: must be at least 1,000"),
             (
                 self.idle_in_transaction_timeout_ms >= 1_000,
                 "database.idle_in_transaction_timeout_ms: must be at least 1,000",

@@ -1,7 +1,10 @@
 //! Errors of the store. The worker decides on them: a fence is resolved by claiming again, anything else by asking the
 //! database what it has and trying again. Texts never hold a URL, a password or row values.
 
+use diesel::result::{DatabaseErrorKind as Kind, Error};
 use thiserror::Error;
+
+use super::halt::Halt;
 
 /// What went wrong with the database.
 #[derive(Debug, Error)]
@@ -9,9 +12,12 @@ pub enum StoreError {
     /// The configuration cannot be used.
     #[error("{0}")]
     Config(String),
-    /// No connection could be had: the server is away, or all connections are in use.
+    /// No connection could be had: the server is away.
     #[error("no database connection: {0}")]
     Unavailable(String),
+    /// All connections of the pool were in use for as long as a caller may wait.
+    #[error("every database connection is in use")]
+    Saturated,
     /// The database refused or lost a statement. Only the message is kept: details hold row values.
     #[error("database: {0}")]
     Query(#[from] diesel::result::Error),
@@ -21,6 +27,39 @@ pub enum StoreError {
     /// Rows changed under us in a way that only another writer can explain; trying again resolves it.
     #[error("another writer stored the same rows at the same time")]
     Race,
+    /// What an operator asked for does not fit what is stored.
+    #[error("{0}")]
+    Rejected(String),
+}
+
+/// What an error says about where the trouble is. diesel hides most SQLSTATEs, so this is a first guess; behaviour decides
+/// (`isolate.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The way to the database, or the database itself. No record is ever blamed for it.
+    Environment,
+    /// The database answered and refused. It may be the data, or a lock, a timeout, a full disk.
+    Refusal,
+    /// Nobody's fault: somebody else was at it. Trying again resolves it.
+    Contention,
+}
+
+impl StoreError {
+    /// Where the trouble is.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::Query(Error::DatabaseError(kind, _)) => match kind {
+                Kind::SerializationFailure | Kind::ReadOnlyTransaction => Trouble::Environment,
+                Kind::UnableToSendCommand | Kind::ClosedConnection => Trouble::Environment,
+                _ => Trouble::Refusal,
+            },
+            // A value that the client cannot encode.
+            Self::Query(Error::SerializationError(_) | Error::QueryBuilderError(_)) => Trouble::Refusal,
+            Self::Query(_) | Self::Unavailable(_) | Self::Config(_) | Self::Schema(_) => Trouble::Environment,
+            Self::Saturated | Self::Race | Self::Rejected(_) => Trouble::Contention,
+        }
+    }
 }
 
 /// Why a batch is not known to be written.
@@ -29,6 +68,9 @@ pub enum WriteError {
     /// Somebody else moved or claimed the partition: position or epoch are not the expected ones. Nothing was written.
     #[error("fenced: the partition's position or epoch is no longer ours")]
     Fenced,
+    /// The batch would go over the dead-letter budget. Nothing was written, and the partition is marked as halted.
+    #[error("halted: {0}")]
+    Halted(Halt),
     /// Written or not, nobody knows: ask for the position.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -64,7 +64,7 @@ pub(super) async fn write(
         let insert = diesel::insert_into(game_conflicts::table).values(row).on_conflict_do_nothing();
         with_conn!(conn, c => insert.execute(c).await)?;
     }
-    Ok(Applied { rows: fold.rows, conflicts: Vec::new() })
+    Ok(Applied { rows: fold.rows, ..Applied::default() })
 }
 
 impl<'a> Fold<'a> {

@@ -11,7 +11,9 @@ use diesel::sql_types::{Array, BigInt, Double, Float, Integer, Nullable};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::Conn;
-use super::rows::{Job, Key, NewSelection, OddsColumns, OddsRow, RefKey, StoredRow, Value, dead_letter_row};
+use super::rows::{
+    Key, NewSelection, OddsColumns, OddsRow, RefKey, StoredRow, Value, WriteJob, dead_letter_row,
+};
 use super::sqlite_rows::{self, blocking};
 use crate::batch::DeadRecord;
 use crate::schema::dead_letters as letters;
@@ -177,7 +179,11 @@ pub(super) async fn game_refs(conn: &mut Conn<'_>, refs: Vec<RefKey>) -> QueryRe
 const LETTERS_PER_STATEMENT: usize = 1_000;
 
 /// Stores the dead letters of a batch. One that another group stored before is the same record: it stays as it is.
-pub(super) async fn dead_letters(conn: &mut Conn<'_>, job: &Job<'_>, dead: &[DeadRecord]) -> QueryResult<()> {
+pub(super) async fn dead_letters(
+    conn: &mut Conn<'_>,
+    job: &WriteJob<'_>,
+    dead: &[DeadRecord],
+) -> QueryResult<()> {
     for chunk in dead.chunks(LETTERS_PER_STATEMENT) {
         let rows: Vec<_> = chunk.iter().map(|dead| dead_letter_row(job, dead)).collect();
         match conn {

@@ -43,7 +43,7 @@ pub(super) async fn write(
             let inserted = sorted.len() as i64;
             return Ok(Applied {
                 rows: RowCounts { inserted, ..RowCounts::default() },
-                conflicts: Vec::new(),
+                ..Applied::default()
             });
         }
     }
@@ -55,7 +55,7 @@ pub(super) async fn write(
         return Err(StoreError::Race.into()); // somebody stored one of them since we looked
     }
     let rows = RowCounts { inserted: inserted as i64, duplicate: settled.duplicate, ..RowCounts::default() };
-    Ok(Applied { rows, conflicts: settled.conflicts })
+    Ok(Applied { rows, conflicts: settled.conflicts, ..Applied::default() })
 }
 
 /// What a batch comes to against what is stored.

@@ -55,7 +55,7 @@ where
     pub(super) async fn get(&self) -> Result<PooledConnection<'_, M>, StoreError> {
         self.pool.get().await.map_err(|error| match error {
             bb8::RunError::User(error) => StoreError::Unavailable(error.to_string()),
-            bb8::RunError::TimedOut => StoreError::Unavailable(self.last_error.why_timed_out()),
+            bb8::RunError::TimedOut => self.last_error.why_timed_out(),
         })
     }
 
@@ -103,10 +103,11 @@ struct LastError(Arc<Mutex<Option<(Instant, String)>>>);
 const FRESH: Duration = Duration::from_secs(20);
 
 impl LastError {
-    fn why_timed_out(&self) -> String {
+    /// A pool whose connections are all in use is no sign that the server is away.
+    fn why_timed_out(&self) -> StoreError {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((at, error)) if at.elapsed() < FRESH => error.clone(),
-            Some(_) | None => "none was free, or could be opened, in time".into(),
+            Some((at, error)) if at.elapsed() < FRESH => StoreError::Unavailable(error.clone()),
+            Some(_) | None => StoreError::Saturated,
         }
     }
 }

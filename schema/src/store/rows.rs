@@ -4,6 +4,7 @@ use diesel::prelude::*;
 
 use super::claim::Claim;
 use crate::batch::{Batch, DeadRecord, Records, RowCounts};
+use crate::budget::Budget;
 use crate::schema::{dead_letters, selections};
 use crate::sql_types::Json;
 use crate::time::UtcMicros;
@@ -11,16 +12,50 @@ use crate::time::UtcMicros;
 /// What writing the rows of a batch came to, before its dead letters and its position.
 pub(super) struct Applied {
     pub(super) rows: RowCounts,
-    /// Good records whose rows contradict what is stored.
+    /// Good records whose rows contradict what is stored, or that the database refuses.
     pub(super) conflicts: Vec<DeadRecord>,
+    /// How often rows were written.
+    pub(super) attempts: u32,
+}
+
+impl Default for Applied {
+    fn default() -> Self {
+        Self { rows: RowCounts::default(), conflicts: Vec::new(), attempts: 1 }
+    }
+}
+
+impl Applied {
+    /// Adds what the next records came to; the attempts are counted by who makes them.
+    pub(super) fn add(&mut self, more: Self) {
+        self.rows.add(&more.rows);
+        self.conflicts.extend(more.conflicts);
+    }
+}
+
+/// How a batch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// In one go: the ordinary way.
+    Whole,
+    /// In parts, to find the records that the database refuses: after it has refused the whole.
+    Isolate,
 }
 
 /// One batch on its way into the database.
-pub(super) struct Job<'a> {
-    pub(super) claim: &'a Claim,
-    pub(super) batch: &'a Batch,
-    pub(super) now: UtcMicros,
-    pub(super) hour: UtcMicros,
+#[derive(Debug)]
+pub struct WriteJob<'a> {
+    /// The right to write it.
+    pub claim: &'a Claim,
+    /// The batch.
+    pub batch: &'a Batch,
+    /// Now, by the worker's clock.
+    pub now: UtcMicros,
+    /// The ledger row to extend; never goes back within an epoch.
+    pub hour: UtcMicros,
+    /// How hard to try.
+    pub effort: Effort,
+    /// What the partition has left of its dead-letter budget.
+    pub budget: Budget,
 }
 
 /// What a system calls a game: (system, id).
@@ -108,7 +143,7 @@ pub(super) struct DeadLetterRow {
 }
 
 /// The row of one dead record of the job's batch.
-pub(super) fn dead_letter_row(job: &Job<'_>, dead: &DeadRecord) -> DeadLetterRow {
+pub(super) fn dead_letter_row(job: &WriteJob<'_>, dead: &DeadRecord) -> DeadLetterRow {
     let letter = job.batch.dead_letter(dead);
     DeadLetterRow {
         lineage_id: job.claim.lineage_id,

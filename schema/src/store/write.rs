@@ -9,16 +9,17 @@
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::claim::{Claim, lock_position};
+use super::claim::{lock_position, mark_halted};
 use super::error::WriteError;
 use super::intern::{Interned, intern};
 use super::pool::Session;
-use super::rows::{Applied, Job};
-use super::{AsyncSqlite, Conn, Store, articles, games, insert, ledger, odds, with_conn};
-use crate::batch::{Batch, DeadRecord, Dispositions, RowCounts};
+use super::rows::{Applied, WriteJob};
+use super::{
+    AsyncSqlite, Conn, Effort, Halt, Store, articles, games, insert, isolate, ledger, odds, with_conn,
+};
+use crate::batch::{DeadRecord, Dispositions, RowCounts};
 use crate::events::Rows;
 use crate::schema::partition_offsets;
-use crate::time::UtcMicros;
 
 /// What one committed transaction did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,35 +28,36 @@ pub struct WriteReport {
     pub dispositions: Dispositions,
     /// What became of the rows.
     pub rows: RowCounts,
-    /// The dead letters that it stored, with the reason of each.
+    /// The dead letters that it stored, with the reason of each, in the order of the records.
     pub dead: Vec<DeadRecord>,
+    /// How often rows were written until the database took them: 1 unless refused records had to be found.
+    pub attempts: u32,
 }
 
 impl Store {
-    /// Writes one batch: rows, dead letters, ledger and position in one transaction. `hour` is the ledger row to extend; it
-    /// never goes back within an epoch.
+    /// Writes one batch: rows, dead letters, ledger and position in one transaction.
     ///
     /// # Errors
-    /// `Fenced`: nothing was written and the claim is void. Anything else: ask [`Store::position`].
-    pub async fn write(
-        &self,
-        claim: &Claim,
-        batch: &Batch,
-        now: UtcMicros,
-        hour: UtcMicros,
-    ) -> Result<WriteReport, WriteError> {
-        let job = Job { claim, batch, now, hour };
+    /// `Fenced`: nothing was written and the claim is void. `Halted`: nothing was written, and the partition is marked.
+    /// Anything else: ask [`Store::position`].
+    pub async fn write(&self, job: &WriteJob<'_>) -> Result<WriteReport, WriteError> {
         match self {
             Self::Postgres(pool) => {
                 let mut session = pool.get().await?;
                 session.broken = true; // until the end is known: this future may be dropped
-                let result = write_postgres(&mut session, &job).await;
+                let mut result = write_postgres(&mut session, job).await;
+                if let Err(WriteError::Halted(halt)) = result {
+                    result = Err(mark_halted(&mut Conn::Postgres(&mut session.conn), job, halt).await);
+                }
                 session.after(result)
             }
             Self::Sqlite(pool) => {
                 let mut session = pool.get().await?;
                 session.broken = true; // until the end is known: this future may be dropped
-                let result = write_sqlite(&mut session, &job).await;
+                let mut result = write_sqlite(&mut session, job).await;
+                if let Err(WriteError::Halted(halt)) = result {
+                    result = Err(mark_halted(&mut Conn::Sqlite(&mut session.conn), job, halt).await);
+                }
                 session.after(result)
             }
         }
@@ -63,14 +65,14 @@ impl Store {
 }
 
 impl<C> Session<C> {
-    /// After any error the interned ids are forgotten, and but for a fence the connection is closed too.
+    /// After any error the interned ids are forgotten, and where it was none of the protocol's the connection is closed too.
     fn after(&mut self, result: Result<WriteReport, WriteError>) -> Result<WriteReport, WriteError> {
         match &result {
             Ok(report) => {
                 self.expects_duplicates = report.rows.duplicate > 0;
                 self.broken = false;
             }
-            Err(WriteError::Fenced) => {
+            Err(WriteError::Fenced | WriteError::Halted(_)) => {
                 self.selections.clear();
                 self.broken = false;
             }
@@ -82,17 +84,26 @@ impl<C> Session<C> {
 
 async fn write_postgres(
     session: &mut Session<AsyncPgConnection>,
-    job: &Job<'_>,
+    job: &WriteJob<'_>,
 ) -> Result<WriteReport, WriteError> {
     let Session { conn, selections, expects_duplicates, .. } = session;
-    let interned = intern(&mut Conn::Postgres(conn), selections, &job.batch.rows).await?;
+    let interned = match job.effort {
+        Effort::Whole => intern(&mut Conn::Postgres(conn), selections, &job.batch.rows).await?,
+        Effort::Isolate => Interned::Nothing,
+    };
     let look_first = *expects_duplicates;
     conn.transaction(async |c| write_in_tx(&mut Conn::Postgres(c), job, &interned, look_first).await).await
 }
 
-async fn write_sqlite(session: &mut Session<AsyncSqlite>, job: &Job<'_>) -> Result<WriteReport, WriteError> {
+async fn write_sqlite(
+    session: &mut Session<AsyncSqlite>,
+    job: &WriteJob<'_>,
+) -> Result<WriteReport, WriteError> {
     let Session { conn, selections, expects_duplicates, .. } = session;
-    let interned = intern(&mut Conn::Sqlite(conn), selections, &job.batch.rows).await?;
+    let interned = match job.effort {
+        Effort::Whole => intern(&mut Conn::Sqlite(conn), selections, &job.batch.rows).await?,
+        Effort::Isolate => Interned::Nothing,
+    };
     let look_first = *expects_duplicates;
     conn.immediate_transaction(async |c| write_in_tx(&mut Conn::Sqlite(c), job, &interned, look_first).await)
         .await
@@ -101,42 +112,75 @@ async fn write_sqlite(session: &mut Session<AsyncSqlite>, job: &Job<'_>) -> Resu
 /// The body of the transaction, in the order of the protocol.
 async fn write_in_tx(
     conn: &mut Conn<'_>,
-    job: &Job<'_>,
+    job: &WriteJob<'_>,
     interned: &Interned,
     look_first: bool,
 ) -> Result<WriteReport, WriteError> {
-    let Job { claim, batch, .. } = job;
+    let WriteJob { claim, batch, .. } = job;
     let position = lock_position(conn, claim).await?;
     let ours = position.is_some_and(|at| at.next_offset == batch.from && at.epoch == claim.epoch);
     if !ours {
         return Err(WriteError::Fenced);
     }
 
-    let lineage_id = claim.lineage_id;
-    let Applied { rows, conflicts } = match (&batch.rows, interned) {
-        (Rows::Odds(rows), Interned::Selections(ids)) => {
-            odds::write(conn, lineage_id, rows, &batch.records, ids, look_first).await?
-        }
-        (Rows::Game(rows), Interned::GameRefs(refs)) => {
-            games::write(conn, lineage_id, &rows.0, &batch.records, refs).await?
-        }
-        (Rows::Article(rows), _) => articles::write(conn, lineage_id, &rows.0, &batch.records).await?,
-        (Rows::Odds(_) | Rows::Game(_), _) => unreachable!("intern answers for the kind of the batch"),
+    let Applied { rows, conflicts, attempts } = match job.effort {
+        Effort::Whole => write_rows(conn, job, &batch.rows, interned, look_first).await?,
+        Effort::Isolate => isolate::write_accepted(conn, job).await?,
     };
-
-    let mut dead = batch.dead.clone();
-    dead.extend(conflicts);
+    let dead = check_budget(job, &conflicts)?;
     insert::dead_letters(conn, job, &dead).await?;
     let dispositions = batch.dispositions(dead.len());
     let entry = ledger::Entry { claim, hour: job.hour, from: batch.from, to: batch.to, dispositions, rows };
     let extended = ledger::extend(conn, &entry).await?;
     let moved = move_position(conn, job).await?;
-    if extended && moved { Ok(WriteReport { dispositions, rows, dead }) } else { Err(WriteError::Fenced) }
+    if extended && moved {
+        Ok(WriteReport { dispositions, rows, dead, attempts })
+    } else {
+        Err(WriteError::Fenced)
+    }
+}
+
+/// Writes rows of the batch: all of them, or those of some records.
+pub(super) async fn write_rows(
+    conn: &mut Conn<'_>,
+    job: &WriteJob<'_>,
+    rows: &Rows,
+    interned: &Interned,
+    look_first: bool,
+) -> Result<Applied, WriteError> {
+    let (lineage_id, records) = (job.claim.lineage_id, &job.batch.records);
+    match (rows, interned) {
+        (Rows::Odds(rows), Interned::Selections(ids)) => {
+            odds::write(conn, lineage_id, rows, records, ids, look_first).await
+        }
+        (Rows::Game(rows), Interned::GameRefs(refs)) => {
+            games::write(conn, lineage_id, &rows.0, records, refs).await
+        }
+        (Rows::Article(rows), _) => articles::write(conn, lineage_id, &rows.0, records).await,
+        (Rows::Odds(_) | Rows::Game(_), _) => unreachable!("intern answers for the kind of the batch"),
+    }
+}
+
+/// All dead records of the batch in order, unless they are more than the partition may have.
+pub(super) fn check_budget(
+    job: &WriteJob<'_>,
+    conflicts: &[DeadRecord],
+) -> Result<Vec<DeadRecord>, WriteError> {
+    let mut dead = job.batch.dead.clone();
+    dead.extend_from_slice(conflicts);
+    dead.sort_by_key(|dead| dead.record);
+    if job.batch.from < job.claim.exempt_to {
+        return Ok(dead); // an operator allowed it
+    }
+    match job.budget.check(job.batch.records.len(), &dead) {
+        Ok(()) => Ok(dead),
+        Err(overrun) => Err(WriteError::Halted(Halt::DeadLetterBudget { detail: overrun.to_string() })),
+    }
 }
 
 /// The last statement: it fails on an aborted transaction, and moves nothing that is not ours.
-async fn move_position(conn: &mut Conn<'_>, job: &Job<'_>) -> QueryResult<bool> {
-    let Job { claim, batch, now, .. } = job;
+async fn move_position(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> QueryResult<bool> {
+    let WriteJob { claim, batch, now, .. } = job;
     let row = partition_offsets::table
         .find((&*claim.group, &*claim.topic, claim.partition))
         .filter(partition_offsets::next_offset.eq(batch.from))

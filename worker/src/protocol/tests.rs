@@ -1,9 +1,19 @@
 //! Each rule of the protocol, event by event, and one random walk that checks what must stay true.
 
+use ledgerline_schema::store::Position;
+
 use super::*;
 
 fn claim(epoch: i64, next_offset: i64) -> Claim {
-    Claim { group: "g.odds".into(), topic: "odds".into(), partition: 0, lineage_id: 1, epoch, next_offset }
+    Claim {
+        group: "g.odds".into(),
+        topic: "odds".into(),
+        partition: 0,
+        lineage_id: 1,
+        epoch,
+        next_offset,
+        exempt_to: 0,
+    }
 }
 
 /// A protocol whose partition 0 is consumed from offset 10 under epoch 1.
@@ -18,7 +28,10 @@ fn consuming() -> Protocol {
 /// As `consuming`, with the transaction of [10, 20) under way.
 fn writing() -> Protocol {
     let mut protocol = consuming();
-    assert_eq!(protocol.on(Event::BatchReady(0, 10, 20)), [Command::Write(0, 1, claim(1, 10))]);
+    assert_eq!(
+        protocol.on(Event::BatchReady(0, 10, 20)),
+        [Command::Write(0, 1, claim(1, 10), Effort::Whole)]
+    );
     protocol
 }
 
@@ -41,7 +54,10 @@ fn a_committed_batch_moves_the_position() {
     assert!(!protocol.can_write(0));
     let committed = Event::WriteEnded(0, 1, WriteOutcome::Committed);
     assert_eq!(protocol.on(committed), [Command::Committed(0, 20)]);
-    assert_eq!(protocol.on(Event::BatchReady(0, 20, 30)), [Command::Write(0, 1, claim(1, 20))]);
+    assert_eq!(
+        protocol.on(Event::BatchReady(0, 20, 30)),
+        [Command::Write(0, 1, claim(1, 20), Effort::Whole)]
+    );
 }
 
 #[test]
@@ -54,7 +70,7 @@ fn a_lost_answer_of_a_commit_that_happened_is_not_written_again() {
 fn a_lost_answer_of_a_commit_that_did_not_happen_is_written_again() {
     let mut protocol = asking();
     assert_eq!(protocol.on(known(1, 10)), [Command::RetryLater(0, 1, 1)]);
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10))]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), Effort::Whole)]);
 }
 
 #[test]
@@ -115,10 +131,69 @@ fn a_halted_partition_stays_halted() {
     let mut protocol = Protocol::default();
     let _ = protocol.on(Event::Assigned(0));
     let halted = Event::ClaimAnswered(0, 1, ClaimOutcome::Halted(Halt::TopicRecreated));
-    assert_eq!(protocol.on(halted), [Command::Halt(0, Halt::TopicRecreated)]);
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), []);
+    let recheck = Command::RetryLater(0, 1, HALTED_ATTEMPT);
+    assert_eq!(protocol.on(halted.clone()), [Command::Halt(0, Halt::TopicRecreated), recheck.clone()]);
     assert_eq!(protocol.on(Event::BatchReady(0, 10, 20)), []);
+    // Nothing has changed, the database is silent, another reason, and then an operator has decided.
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
+    assert_eq!(protocol.on(halted), [recheck.clone()]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
+    let silent = Event::ClaimAnswered(0, 1, ClaimOutcome::Unknown);
+    assert_eq!(protocol.on(silent), [recheck.clone()]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
+    let other = Event::ClaimAnswered(0, 1, ClaimOutcome::Halted(Halt::OtherCluster));
+    assert_eq!(protocol.on(other), [Command::Halt(0, Halt::OtherCluster), recheck]);
     assert!(!protocol.is_consuming(0));
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
+    let claimed = Event::ClaimAnswered(0, 1, ClaimOutcome::Claimed(claim(2, 30)));
+    assert_eq!(protocol.on(claimed), [Command::Consume(0, 30)]);
+}
+
+#[test]
+fn a_batch_refused_twice_is_searched_for_the_bad_record() {
+    let mut protocol = writing();
+    for effort in [Effort::Whole, Effort::Isolate, Effort::Isolate] {
+        let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Refused));
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, claim(1, 10))]);
+        let _ = protocol.on(known(1, 10));
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), effort)]);
+    }
+}
+
+#[test]
+fn an_outage_in_between_starts_the_count_of_refusals_anew() {
+    let mut protocol = writing();
+    for outcome in [WriteOutcome::Refused, WriteOutcome::Unknown, WriteOutcome::Refused] {
+        let _ = protocol.on(Event::WriteEnded(0, 1, outcome));
+        let _ = protocol.on(Event::RetryDue(0, 1));
+        let _ = protocol.on(known(1, 10));
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), Effort::Whole)]);
+    }
+}
+
+#[test]
+fn a_batch_over_the_budget_halts_the_partition_and_is_dropped() {
+    let mut protocol = writing();
+    let halt = Halt::DeadLetterBudget { detail: "all of them".into() };
+    assert_eq!(
+        protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Halted(halt.clone()))),
+        [Command::Drop(0), Command::Halt(0, halt), Command::RetryLater(0, 1, HALTED_ATTEMPT)]
+    );
+    assert!(!protocol.is_consuming(0));
+    assert!(protocol.is_settled());
+}
+
+#[test]
+fn a_quiet_partition_notices_a_higher_epoch_and_a_busy_one_finds_out_itself() {
+    let mut protocol = consuming();
+    for not_higher in [vec![], vec![(0, 1)], vec![(0, 0)], vec![(7, 9)]] {
+        assert_eq!(protocol.on(Event::EpochsSeen(not_higher)), []);
+    }
+    assert_eq!(
+        protocol.on(Event::EpochsSeen(vec![(0, 2)])),
+        [Command::Drop(0), Command::RetryLater(0, 2, 1)]
+    );
+    assert_eq!(writing().on(Event::EpochsSeen(vec![(0, 2)])), []);
 }
 
 #[test]
@@ -182,7 +257,7 @@ proptest::proptest! {
                 }
                 Some(Command::Consume(_, offset)) => { reading = offset; continue }
                 Some(Command::Committed(_, offset) | Command::FoundCommitted(_, offset)) => { reading = offset; continue }
-                Some(Command::Write(_, a, claim)) => {
+                Some(Command::Write(_, a, claim, _)) => {
                     let ours = row.next_offset == batch.0 && row.epoch == claim.epoch;
                     let commits = ours && dice != 2;
                     if commits {
@@ -203,7 +278,7 @@ proptest::proptest! {
                     Event::PositionAnswered(0, a, PositionOutcome::Known(Some(at)))
                 }
                 Some(Command::RetryLater(_, a, _)) => Event::RetryDue(0, a),
-                Some(Command::Drop(_)) | Some(Command::Halt(..)) => continue,
+                Some(Command::Drop(_) | Command::Halt(..)) => continue,
             };
             if event == Event::Drain {
                 proptest::prop_assert!(false, "the protocol is stuck: nothing pending and no batch may be written");

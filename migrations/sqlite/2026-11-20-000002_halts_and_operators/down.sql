@@ -1,0 +1,11 @@
+update schema_version set version = 1;
+drop table operator_actions;
+alter table dead_letters drop column status;
+alter table dead_letters drop column attempts;
+alter table dead_letters drop column attempted_at;
+alter table dead_letters drop column resolved_at;
+alter table dead_letters drop column pruned_at;
+alter table partition_offsets drop column halted;
+alter table partition_offsets drop column halted_detail;
+alter table partition_offsets drop column halted_at;
+alter table partition_offsets drop column budget_exempt_to;

@@ -1,0 +1,51 @@
+//! Draws the faults of a run. Two lanes at a time, each with a shuffled deck of its own; the seed decides the order, the
+//! parameters and the pauses. A fault that no longer fits into the run is not started.
+
+use std::time::{Duration, Instant};
+
+use crate::dice::Dice;
+use crate::faults::{DATABASE, Fault, MEMBERS};
+use crate::pass;
+use crate::world::World;
+
+/// Strikes until the time is over. Everything is as before when it returns.
+pub async fn run(world: &World, span: Duration) {
+    let end = Instant::now() + span;
+    tokio::join!(lane(world, &MEMBERS, 1, end), lane(world, &DATABASE, 2, end));
+}
+
+async fn lane(world: &World, faults: &[(Fault, &'static str, usize, u64)], salt: u64, end: Instant) {
+    let mut dice = Dice::new(world.seed, salt);
+    let mut deck = Vec::new();
+    let mut tries = 0;
+    while tries < 50 {
+        let Some((fault, name, about)) = deck.pop() else {
+            deck = shuffled(faults, &mut dice);
+            continue;
+        };
+        // Every card has its own luck: what one does never changes the next.
+        let mut luck = Dice::new(dice.roll(), 0);
+        let left = end.saturating_duration_since(Instant::now());
+        if left < Duration::from_secs(about) {
+            tries += 1;
+            continue;
+        }
+        pass(luck.millis(100, 900)).await;
+        world.tell(&format!("{name} ..."));
+        let done = fault.strike(world, &mut luck).await;
+        world.tell(&format!("... {name}: {}", done.as_deref().unwrap_or("could not be done")));
+        if done.is_some() {
+            *world.done.lock().expect("the tally").entry(fault).or_default() += 1;
+        }
+    }
+}
+
+fn shuffled(
+    faults: &[(Fault, &'static str, usize, u64)],
+    dice: &mut Dice,
+) -> Vec<(Fault, &'static str, u64)> {
+    let cards = faults.iter().flat_map(|(fault, name, count, about)| vec![(*fault, *name, *about); *count]);
+    let mut deck: Vec<_> = cards.collect();
+    dice.shuffle(&mut deck);
+    deck
+}

@@ -1,0 +1,134 @@
+//! Faults of the members of the group, and of the broker.
+
+use std::time::{Duration, Instant};
+
+use crate::dice::Dice;
+use crate::faults::seconds;
+use crate::fleet::WORKERS;
+use crate::proxy::Mode;
+use crate::sql::{number, text};
+use crate::world::World;
+use crate::{pass, within};
+
+/// How long a worker may take to end after SIGTERM: what it is configured to, and some time for a slow machine.
+const DRAIN: Duration = Duration::from_secs(40);
+
+pub async fn kill(world: &World, dice: &mut Dice) -> Option<String> {
+    let worker = dice.below(WORKERS);
+    world.fleet.signal(worker, "KILL").then(|| format!("worker {worker}"))
+}
+
+pub async fn pause(world: &World, dice: &mut Dice, (low, high): (u64, u64)) -> Option<String> {
+    let (worker, span) = (dice.below(WORKERS), dice.millis(low, high));
+    if !world.fleet.signal(worker, "STOP") {
+        return None;
+    }
+    pass(span).await;
+    world.fleet.signal(worker, "CONT");
+    Some(format!("worker {worker} for {}", seconds(span)))
+}
+
+/// Slows the worker's way to the database, so that it is inside a transaction most of the time; stops it there; and demands that
+/// the server sees a transaction that nobody goes on with.
+pub async fn pause_in_transaction(world: &World, dice: &mut Dice) -> Option<String> {
+    let (worker, span) = (dice.below(WORKERS), dice.millis(2_500, 6_500));
+    let mut sql = world.sql();
+    let proxy = &world.fleet.proxies[worker];
+    proxy.switch(Mode::Slow(Duration::from_millis(40)));
+    let start = Instant::now();
+    let mut inside = false;
+    let mut stopped = false;
+    while !inside && start.elapsed() < Duration::from_secs(3) {
+        if stopped {
+            world.fleet.signal(worker, "CONT");
+        }
+        if !in_transaction(&mut sql, &proxy.outgoing(), "state in ('active', 'idle in transaction')").await {
+            pass(Duration::from_millis(10)).await;
+            continue;
+        }
+        stopped = world.fleet.signal(worker, "STOP");
+        pass(Duration::from_millis(120)).await; // what is under way arrives
+        inside = in_transaction(&mut sql, &proxy.outgoing(), "state = 'idle in transaction'").await;
+    }
+    if !stopped {
+        stopped = world.fleet.signal(worker, "STOP");
+    }
+    pass(span).await;
+    world.fleet.signal(worker, "CONT");
+    proxy.switch(Mode::Open);
+    let place = if inside { "inside its transaction" } else { "not caught inside a transaction" };
+    stopped.then(|| format!("worker {worker} for {}, {place}", seconds(span)))
+}
+
+/// Whether one of the sessions from these ports has a transaction in that state.
+async fn in_transaction(sql: &mut crate::sql::Sql, ports: &[u16], state: &str) -> bool {
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    if ports.is_empty() {
+        return false;
+    }
+    let ask = format!(
+        "select 1 from pg_stat_activity where {state} and xact_start is not null and client_port in ({})",
+        ports.join(", ")
+    );
+    sql.rows(&ask).await.is_ok_and(|rows| !rows.is_empty())
+}
+
+pub async fn rolling_restart(world: &World) -> Option<String> {
+    let mut ends = Vec::new();
+    for worker in 0..WORKERS {
+        let Some(pid) = world.fleet.pid(worker) else { continue };
+        let start = Instant::now();
+        world.fleet.signal(worker, "TERM");
+        if !world.fleet.gone(worker, pid, DRAIN).await {
+            world
+                .fleet
+                .unasked
+                .lock()
+                .expect("the ends")
+                .push(format!("worker {worker} outlived SIGTERM by {DRAIN:?}"));
+            world.fleet.signal(worker, "KILL");
+        }
+        ends.push(seconds(start.elapsed()));
+        within(Duration::from_secs(5), || std::future::ready(world.fleet.pid(worker).is_some())).await;
+    }
+    Some(format!("ended within {}", ends.join(", ")))
+}
+
+pub async fn rebalance_storm(world: &World, dice: &mut Dice) -> Option<String> {
+    let rounds = dice.between(2, 3);
+    for _ in 0..rounds {
+        world.fleet.want(WORKERS, true);
+        pass(Duration::from_secs(2)).await;
+        world.fleet.want(WORKERS, false);
+        pass(dice.millis(500, 1_500)).await;
+    }
+    Some(format!("one more worker came and went {rounds} times"))
+}
+
+pub async fn broker_kill(world: &World, dice: &mut Dice) -> Option<String> {
+    let span = dice.millis(0, 2_000);
+    let mut kafka = world.servers.kafka.lock().await;
+    kafka.kill().await;
+    pass(span).await;
+    kafka.start_again().await;
+    Some(format!("away for {} and its start", seconds(span)))
+}
+
+pub async fn broker_restart(world: &World) -> Option<String> {
+    let start = Instant::now();
+    let mut kafka = world.servers.kafka.lock().await;
+    kafka.stop().await;
+    kafka.start_again().await;
+    Some(format!("back after {}", seconds(start.elapsed())))
+}
+
+/// The positions as the database has them: partition, next offset.
+pub async fn positions(world: &World, sql: &mut crate::sql::Sql) -> Result<Vec<(i32, i64)>, String> {
+    let rows = sql
+        .rows(&format!(
+            "select partition, next_offset from partition_offsets where topic = '{}' order by 1",
+            world.topic
+        ))
+        .await?;
+    Ok(rows.iter().map(|row| (text(row, 0).parse().unwrap_or(-1), number(row, 1))).collect())
+}

@@ -1,0 +1,250 @@
+//! `Breaker`: while the database is away, one caller at a time tries it and all others wait. Without it every partition would
+//! knock by itself, and a server that comes back would meet them all at once. One per process; asked by every task before it
+//! goes to the database.
+//!
+//! What must stay true: only trouble of the environment opens it, never a refused record and never a busy pool; nobody waits
+//! longer than `PATIENCE`, so that a process can always end.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ledgerline_schema::store::{StoreError, Trouble};
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
+
+use crate::{backoff, metrics};
+
+/// Failures in a row that open it.
+const FAILURES: u32 = 3;
+/// Longest wait for admission.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the breaker lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Circuit {
+    /// Everybody.
+    Closed,
+    /// Nobody.
+    Open,
+    /// One caller, who finds out.
+    HalfOpen,
+}
+
+impl Circuit {
+    /// The value of the gauge.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
+        }
+    }
+}
+
+/// The pure part: a state that changes with what was seen, and when.
+#[derive(Debug)]
+struct State {
+    circuit: Circuit,
+    /// Failures in a row.
+    failures: u32,
+    /// Since when nobody got an answer.
+    since: Option<Instant>,
+    /// When the next caller may try.
+    retry_at: Instant,
+}
+
+impl State {
+    fn new(now: Instant) -> Self {
+        Self { circuit: Circuit::Closed, failures: 0, since: None, retry_at: now }
+    }
+
+    /// Whether the caller may go on; if so, and if the circuit was open, he is the one who finds out.
+    fn admit(&mut self, now: Instant) -> bool {
+        match self.circuit {
+            Circuit::Closed => true,
+            // A probe whose caller vanished would else keep everybody out.
+            Circuit::Open | Circuit::HalfOpen if now >= self.retry_at => {
+                self.circuit = Circuit::HalfOpen;
+                self.retry_at = now + PATIENCE.max(backoff::LONGEST) * 4;
+                true
+            }
+            Circuit::Open | Circuit::HalfOpen => false,
+        }
+    }
+
+    fn failed(&mut self, now: Instant, pause: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        self.since.get_or_insert(now);
+        if self.failures >= FAILURES {
+            self.circuit = Circuit::Open;
+            self.retry_at = now + pause;
+        }
+    }
+
+    fn answered(&mut self) {
+        self.circuit = Circuit::Closed;
+        self.failures = 0;
+        self.since = None;
+    }
+}
+
+/// One database's breaker.
+#[derive(Debug)]
+pub struct Breaker {
+    state: Mutex<State>,
+    closed: Notify,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        metrics::circuit(Circuit::Closed);
+        Self { state: Mutex::new(State::new(Instant::now())), closed: Notify::new() }
+    }
+}
+
+impl Breaker {
+    /// Waits until the database may be tried; answers false where that took too long.
+    pub async fn admit(&self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let closed = self.closed.notified();
+            let retry_at = {
+                let mut state = self.lock();
+                if state.admit(Instant::now()) {
+                    metrics::circuit(state.circuit);
+                    return true;
+                }
+                state.retry_at
+            };
+            let until = retry_at.min(deadline);
+            let _ = timeout_at(until.into(), closed).await; // whichever comes first, look again
+            if Instant::now() >= deadline {
+                return false;
+            }
+        }
+    }
+
+    /// Whether the last one who tried got an answer.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.lock().failures == 0
+    }
+
+    /// The database answered, whatever it said.
+    pub fn answered(&self) {
+        let was = {
+            let mut state = self.lock();
+            let was = state.circuit;
+            state.answered();
+            was
+        };
+        if was != Circuit::Closed {
+            metrics::circuit(Circuit::Closed);
+            tracing::info!("the database answers again");
+        }
+        self.closed.notify_waiters();
+    }
+
+    /// A task failed. Only trouble of the environment counts.
+    pub fn failed(&self, error: &StoreError) {
+        match error.trouble() {
+            Trouble::Environment => self.unreachable(),
+            Trouble::Refusal => self.answered(),
+            Trouble::Contention => {}
+        }
+    }
+
+    /// The database did not answer.
+    pub fn unreachable(&self) {
+        let (was, now) = {
+            let mut state = self.lock();
+            let was = state.circuit;
+            let pause = backoff::pause(state.failures);
+            state.failed(Instant::now(), pause);
+            (was, state.circuit)
+        };
+        metrics::circuit(now);
+        if was == Circuit::Closed && now == Circuit::Open {
+            tracing::warn!("the database does not answer; one caller at a time tries it");
+        }
+    }
+
+    /// For how long nobody has got an answer, while the circuit is not closed.
+    #[must_use]
+    pub fn open_for(&self) -> Option<Duration> {
+        let state = self.lock();
+        if state.circuit == Circuit::Closed { None } else { state.since.map(|since| since.elapsed()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    fn open(now: Instant) -> State {
+        let mut state = State::new(now);
+        for _ in 0..FAILURES {
+            assert!(state.admit(now));
+            state.failed(now, PAUSE);
+        }
+        assert_eq!(state.circuit, Circuit::Open);
+        state
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
+        let now = Instant::now();
+        let mut state = State::new(now);
+        for _ in 0..10 {
+            state.failed(now, PAUSE);
+            state.failed(now, PAUSE);
+            state.answered();
+        }
+        assert_eq!(state.circuit, Circuit::Closed);
+        assert!(!open(now).admit(now));
+    }
+
+    #[test]
+    fn after_the_pause_one_caller_finds_out() {
+        let now = Instant::now();
+        let later = now + PAUSE;
+        let mut state = open(now);
+        assert!(state.admit(later));
+        assert!(!state.admit(later), "a second one waits");
+        state.failed(later, PAUSE);
+        assert!(!state.admit(later));
+        assert!(state.admit(later + PAUSE));
+        state.answered();
+        assert!(state.admit(later) && state.admit(later));
+    }
+
+    #[test]
+    fn a_caller_who_vanished_keeps_nobody_out_for_ever() {
+        let now = Instant::now();
+        let mut state = open(now);
+        assert!(state.admit(now + PAUSE));
+        assert!(state.admit(now + PAUSE + Duration::from_secs(60)));
+    }
+
+    #[tokio::test]
+    async fn a_busy_pool_does_not_open_it_and_an_outage_does() {
+        let breaker = Breaker::default();
+        for _ in 0..10 {
+            breaker.failed(&StoreError::Saturated);
+        }
+        assert_eq!(breaker.open_for(), None);
+        for _ in 0..FAILURES {
+            breaker.failed(&StoreError::Unavailable("away".into()));
+        }
+        assert!(breaker.open_for().is_some());
+        breaker.answered();
+        assert!(breaker.admit().await);
+    }
+}
