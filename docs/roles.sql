@@ -73,7 +73,8 @@ begin
             ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters game_conflicts'),
             ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions'),
             ('grant', 'delete', 'to', 'ledgerline_maintenance', 'odds'),
-            ('grant', 'update', 'to', 'ledgerline_maintenance', 'dead_letters')
+            ('grant', 'update', 'to', 'ledgerline_maintenance', 'dead_letters'),
+            ('grant', 'insert', 'to', 'ledgerline_maintenance', 'operator_actions')
         ) as changes (verb, privilege, preposition, role, tables),
         unnest(string_to_array(tables, ' ')) as name
         where to_regclass(format('public.%I', name)) is not null
