@@ -107,7 +107,8 @@ impl Budget {
         let sum = |of: fn(&(u32, u32)) -> u32| self.slots.iter().map(of).fold(0, u32::saturating_add);
         let dead = sum(|slot| slot.1).saturating_add(count(dead.len()));
         let records = sum(|slot| slot.0).saturating_add(count(records));
-        let most = f64::from(self.limits.window) * self.limits.max_ratio;
+        // A batch may be larger than the window: then the share counts over what is known.
+        let most = f64::from(self.limits.window.max(records)) * self.limits.max_ratio;
         if f64::from(dead) > most { Err(Overrun { dead, records }) } else { Ok(()) }
     }
 
@@ -125,7 +126,7 @@ impl Budget {
 
 /// The longest run of dead records when `run` came before the batch, and the run that it ends with.
 fn runs(run: u32, records: usize, dead: &[DeadRecord]) -> (u32, u32) {
-    let (mut longest, mut current, mut next) = (run, run, 0);
+    let (mut longest, mut current, mut next) = (0, run, 0);
     for number in dead.iter().map(|dead| dead.record) {
         current = if number == next { current.saturating_add(1) } else { 1 };
         next = number + 1;
@@ -173,6 +174,24 @@ mod tests {
             budget.add(10, &[]);
         }
         assert_eq!(budget.check(20, &dead(&[1, 3, 5, 7, 9, 11])), Ok(()));
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_window_is_held_to_the_same_share() {
+        let limits = BudgetConfig { max_consecutive: 1_000, max_ratio: 0.05, window: 1_000 };
+        let mut budget = Budget::new(limits);
+        let one_percent: Vec<u32> = (0..50).map(|number| number * 100).collect();
+        for _ in 0..30 {
+            assert_eq!(budget.check(5_000, &dead(&one_percent)), Ok(()));
+            budget.add(5_000, &dead(&one_percent));
+        }
+    }
+
+    #[test]
+    fn an_old_run_that_ended_is_not_held_against_a_batch() {
+        let mut budget = Budget::new(BudgetConfig { max_consecutive: 3, ..BudgetConfig::default() });
+        budget.add(4, &dead(&[0, 1, 2, 3])); // over, by an operator's leave
+        assert_eq!(budget.check(2, &dead(&[1])), Ok(()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ on_both! {
     groups_do_not_share_positions,
     retention_that_passed_the_position_halts,
     a_position_beyond_the_log_halts,
+    a_truncated_log_that_grows_again_stays_halted,
     a_position_at_either_end_of_the_log_is_claimed,
     a_topic_made_again_halts,
     another_cluster_halts,
@@ -75,11 +76,23 @@ async fn retention_that_passed_the_position_halts(lab: &Lab) {
 
 async fn a_position_beyond_the_log_halts(lab: &Lab) {
     started(lab).await;
-    let halt = Halt::LogTruncated { next: 5, high: 4 };
+    let detail = "position 5 lies beyond the end of the log, 4".to_owned();
+    let halt = Halt::LogTruncated { detail: detail.clone() };
     assert_eq!(answer(lab, &of_log(0, 4)).await, ClaimAnswer::Halted(halt));
     let mut untold = of_log(0, 4); // perhaps another topic of that name
     untold.lineage.topic_id = String::new();
-    assert_eq!(answer(lab, &untold).await, ClaimAnswer::Halted(Halt::AheadOfLog { next: 5, high: 4 }));
+    assert_eq!(answer(lab, &untold).await, ClaimAnswer::Halted(Halt::AheadOfLog { detail }));
+    assert_eq!(claim(&lab.store, &of_log(0, 9)).await.next_offset, 5, "the end was only read too early");
+}
+
+/// Producers write on: the records that took the place of the lost ones must not be passed over.
+async fn a_truncated_log_that_grows_again_stays_halted(lab: &Lab) {
+    started(lab).await;
+    let seen_twice = ClaimRequest { second_look: true, ..of_log(0, 4) };
+    let halted = answer(lab, &seen_twice).await;
+    assert!(matches!(halted, ClaimAnswer::Halted(Halt::LogTruncated { .. })), "{halted:?}");
+    assert_eq!(answer(lab, &of_log(0, 9)).await, halted);
+    assert_eq!(answer(lab, &of_log(6, 9)).await, halted, "nothing hides it");
 }
 
 async fn a_position_at_either_end_of_the_log_is_claimed(lab: &Lab) {

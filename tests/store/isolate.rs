@@ -15,6 +15,9 @@ on_both! {
     a_batch_that_nobody_refuses_is_written_as_ever,
     contracts_conflicts_and_refusals_are_dead_in_the_order_of_the_log,
     a_table_that_takes_nothing_blames_no_record,
+    words_about_the_disk_blame_no_record,
+    a_table_that_was_changed_under_us_blames_no_record,
+    half_of_a_large_batch_may_be_refused,
     refused_games_and_articles_are_set_aside_too,
     too_many_refused_records_halt_the_partition,
     an_exempt_partition_is_not_held_to_its_budget,
@@ -34,8 +37,13 @@ async fn refuse_price_three(lab: &Lab) {
 
 /// Good quotes of distinct games, and those that are refused at these offsets.
 fn log(records: u32, refused: &[u32]) -> Vec<At> {
-    let home = |record| if refused.contains(&record) { 200 } else { -110 };
-    let event = |record| odds(&format!("{records}-{refused:?}-{record}"), 1, home(record));
+    log_of(records, |record| refused.contains(&record))
+}
+
+fn log_of(records: u32, refused: impl Fn(u32) -> bool) -> Vec<At> {
+    let name = (0..records).find(|record| refused(*record)).unwrap_or(records);
+    let event =
+        |record| odds(&format!("{records}-{name}-{record}"), 1, if refused(record) { 200 } else { -110 });
     (0..records).map(|record| At::Event(event(record))).collect()
 }
 
@@ -141,6 +149,58 @@ async fn a_table_that_takes_nothing_blames_no_record(lab: &Lab) {
         .change(if lab.database.is_sqlite() { "drop trigger refuse" } else { "drop trigger refuse on odds" })
         .await;
     assert_eq!(line.try_write(&batch).await.expect("written").rows.inserted, 40);
+}
+
+/// The one record that meets a full disk first is as good as its neighbours.
+async fn words_about_the_disk_blame_no_record(lab: &Lab) {
+    let on_postgres = "create function refuse() returns trigger language plpgsql as \
+        $$ begin if new.price = 3.0 then raise exception 'could not extend file: No space left on device'; end if; \
+        return new; end $$; \
+        create trigger refuse before insert on odds for each row execute function refuse()";
+    let on_sqlite = "create trigger refuse before insert on odds when new.price = 3.0 \
+        begin select raise(abort, 'database or disk is full'); end";
+    lab.database.change(if lab.database.is_sqlite() { on_sqlite } else { on_postgres }).await;
+    let line = Line::open(&lab.store, KIND).await;
+    let batch = line.batch(&log(8, &[3]));
+    let refused = line.store.write(&isolate(&line, &batch)).await;
+    assert!(matches!(refused, Err(WriteError::Store(_))), "{refused:?}");
+    assert_eq!(lab.database.number_of("dead_letters").await, 0);
+}
+
+async fn a_table_that_was_changed_under_us_blames_no_record(lab: &Lab) {
+    for (kind, table, column, log) in [
+        (KIND, "odds", "line", log(3, &[])),
+        (EventKind::Game, "games", "league", vec![At::Event(game("a", 1, serde_json::json!({})))]),
+        (
+            EventKind::Article,
+            "articles",
+            "language",
+            vec![At::Event(article("https://a.example/1", 1, "text"))],
+        ),
+    ] {
+        let line = Line::open(&lab.store, kind).await;
+        let batch = line.batch(&log);
+        lab.database.change(&format!("alter table {table} rename column {column} to other")).await;
+        for _ in 0..2 {
+            let refused = line.store.write(&isolate(&line, &batch)).await;
+            assert!(matches!(refused, Err(WriteError::Store(_))), "{refused:?}");
+        }
+        assert_eq!(lab.database.number_of("dead_letters").await, 0);
+        lab.database.change(&format!("alter table {table} rename column other to {column}")).await;
+        let report = line.store.write(&isolate(&line, &batch)).await.expect("written");
+        assert_eq!(report.dispositions.applied, log.len() as i64);
+    }
+}
+
+/// Savepoints that are not given back would exhaust the server's locks.
+async fn half_of_a_large_batch_may_be_refused(lab: &Lab) {
+    refuse_price_three(lab).await;
+    let line = Line::open(&lab.store, KIND).await;
+    let refused: Vec<u32> = (0..1_000).filter(|record| record % 2 == 0).collect();
+    let batch = line.batch(&log_of(1_000, |record| record % 2 == 0));
+    let report = line.store.write(&isolate(&line, &batch)).await.expect("written");
+    assert_eq!(dead(&report), refused);
+    assert_eq!(report.rows.inserted, 1_000);
 }
 
 async fn refused_games_and_articles_are_set_aside_too(lab: &Lab) {
@@ -262,6 +322,35 @@ async fn a_deferred_constraint_is_found() {
         let mut line = Line::open(&lab.store, KIND).await;
         let report = isolated(&mut line, &log(16, &[5])).await;
         assert_eq!(dead(&report), [5]);
+    })
+    .await;
+}
+
+/// A rule about values may forbid what a probe makes up; a batch of one has nothing else to go by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_record_that_breaks_a_named_rule_is_set_aside() {
+    super::lab::on_postgres(async |lab| {
+        lab.database
+            .change("alter table selections add constraint known_book check (sportsbook = 'known')")
+            .await;
+        let mut line = Line::open(&lab.store, KIND).await;
+        let report = isolated(&mut line, &log(1, &[])).await;
+        assert_eq!(dead(&report), [0]);
+        assert!(report.dead[0].rejection.detail.contains("known_book"), "{:?}", report.dead[0]);
+    })
+    .await;
+}
+
+/// A column that only a later program fills is nothing that a record could be blamed for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_we_do_not_know_blames_no_record() {
+    super::lab::on_postgres(async |lab| {
+        lab.database.change("alter table odds add column currency text not null").await;
+        let line = Line::open(&lab.store, KIND).await;
+        let batch = line.batch(&log(1, &[]));
+        let refused = line.store.write(&isolate(&line, &batch)).await;
+        assert!(matches!(refused, Err(WriteError::Store(_))), "{refused:?}");
+        assert_eq!(lab.database.number_of("dead_letters").await, 0);
     })
     .await;
 }

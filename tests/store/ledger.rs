@@ -21,6 +21,7 @@ on_both! {
     a_quote_without_selection_is_an_orphan,
     a_deleted_quote_is_noted_and_is_no_violation,
     deleting_all_quotes_is_noted_too,
+    a_ledger_that_does_not_end_where_the_batch_begins_refuses_it,
 }
 
 const KIND: EventKind = EventKind::Odds;
@@ -177,4 +178,16 @@ async fn three_hours_beside(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
     let events: Vec<_> = (0..6).map(|second| odds("g", second, -110)).collect();
     line.events(&events).await;
+}
+
+/// Somebody changed the ledger by hand: nothing goes on from there in silence.
+async fn a_ledger_that_does_not_end_where_the_batch_begins_refuses_it(lab: &Lab) {
+    let mut line = Line::open(&lab.store, KIND).await;
+    line.write(&[At::Event(odds("g", 1, -110)), At::Tombstone]).await;
+    lab.database.change("update offset_ledger set to_offset = 1, tombstone = 0").await;
+    let before = lab.database.contents().await;
+    let batch = line.batch(&[At::Event(odds("g", 2, -110))]);
+    let refused = line.try_write(&batch).await;
+    assert!(matches!(refused, Err(ledgerline_schema::store::WriteError::Fenced)), "{refused:?}");
+    assert_eq!(lab.database.contents().await, before);
 }

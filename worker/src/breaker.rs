@@ -83,9 +83,22 @@ impl State {
     }
 
     fn answered(&mut self) {
-        self.circuit = Circuit::Closed;
+        self.refused();
         self.failures = 0;
+    }
+
+    /// Somebody is there; whether he is well is not said. A server that shuts down refuses, too.
+    fn refused(&mut self) {
+        self.circuit = Circuit::Closed;
         self.since = None;
+    }
+
+    /// The one who should find out found everybody busy; the next one tries.
+    fn not_tried(&mut self, now: Instant) {
+        if self.circuit == Circuit::HalfOpen {
+            self.circuit = Circuit::Open;
+            self.retry_at = now;
+        }
     }
 }
 
@@ -93,13 +106,13 @@ impl State {
 #[derive(Debug)]
 pub struct Breaker {
     state: Mutex<State>,
-    closed: Notify,
+    changed: Notify,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
         metrics::circuit(Circuit::Closed);
-        Self { state: Mutex::new(State::new(Instant::now())), closed: Notify::new() }
+        Self { state: Mutex::new(State::new(Instant::now())), changed: Notify::new() }
     }
 }
 
@@ -108,7 +121,7 @@ impl Breaker {
     pub async fn admit(&self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let closed = self.closed.notified();
+            let changed = self.changed.notified();
             let retry_at = {
                 let mut state = self.lock();
                 if state.admit(Instant::now()) {
@@ -117,11 +130,11 @@ impl Breaker {
                 }
                 state.retry_at
             };
-            let until = retry_at.min(deadline);
-            let _ = timeout_at(until.into(), closed).await; // whichever comes first, look again
             if Instant::now() >= deadline {
                 return false;
             }
+            let until = retry_at.min(deadline);
+            let _ = timeout_at(until.into(), changed).await; // whichever comes first, look again
         }
     }
 
@@ -131,43 +144,45 @@ impl Breaker {
         self.lock().failures == 0
     }
 
-    /// The database answered, whatever it said.
+    /// The database did what it was asked.
     pub fn answered(&self) {
-        let was = {
-            let mut state = self.lock();
-            let was = state.circuit;
-            state.answered();
-            was
-        };
-        if was != Circuit::Closed {
-            metrics::circuit(Circuit::Closed);
-            tracing::info!("the database answers again");
-        }
-        self.closed.notify_waiters();
+        self.change(|state, _| state.answered());
     }
 
-    /// A task failed. Only trouble of the environment counts.
+    /// A task failed. Only trouble of the environment counts against the database.
     pub fn failed(&self, error: &StoreError) {
         match error.trouble() {
             Trouble::Environment => self.unreachable(),
-            Trouble::Refusal => self.answered(),
-            Trouble::Contention => {}
+            Trouble::Refusal => self.change(|state, _| state.refused()),
+            Trouble::Contention => self.change(State::not_tried),
         }
     }
 
     /// The database did not answer.
     pub fn unreachable(&self) {
-        let (was, now) = {
+        self.change(|state, now| state.failed(now, backoff::pause(state.failures)));
+    }
+
+    /// Changes the state, tells people, and wakes everybody who waits for another one.
+    fn change(&self, change: impl FnOnce(&mut State, Instant)) {
+        let (was, is) = {
             let mut state = self.lock();
             let was = state.circuit;
-            let pause = backoff::pause(state.failures);
-            state.failed(Instant::now(), pause);
+            change(&mut state, Instant::now());
             (was, state.circuit)
         };
-        metrics::circuit(now);
-        if was == Circuit::Closed && now == Circuit::Open {
-            tracing::warn!("the database does not answer; one caller at a time tries it");
+        if was == is {
+            return;
         }
+        metrics::circuit(is);
+        match (was, is) {
+            (Circuit::Closed, _) => {
+                tracing::warn!("the database does not answer; one caller at a time tries it");
+            }
+            (_, Circuit::Closed) => tracing::info!("the database answers again"),
+            (Circuit::Open | Circuit::HalfOpen, Circuit::Open | Circuit::HalfOpen) => {}
+        }
+        self.changed.notify_waiters();
     }
 
     /// For how long nobody has got an answer, while the circuit is not closed.

@@ -39,21 +39,21 @@ impl Claimant {
     /// # Errors
     /// Kafka or the database did not answer: nothing is known, try again.
     pub async fn claim(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
-        let outcome = self.claim_once(partition).await?;
+        let outcome = self.claim_once(partition, false).await?;
         match outcome {
             // The end of the log was read before the position; an earlier owner may have written in between.
             ClaimOutcome::Halted(Halt::AheadOfLog { .. } | Halt::LogTruncated { .. }) => {
-                self.claim_once(partition).await
+                self.claim_once(partition, true).await
             }
             ClaimOutcome::Claimed(_) | ClaimOutcome::Halted(_) | ClaimOutcome::Unknown => Ok(outcome),
         }
     }
 
-    async fn claim_once(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
+    async fn claim_once(&self, partition: Partition, second_look: bool) -> anyhow::Result<ClaimOutcome> {
         let log = Arc::clone(&self.log);
         let (lineage, range) = blocking(move || log.describe(partition)).await?;
-        let request =
-            ClaimRequest { group: Arc::clone(&self.group), lineage, log: range, owner: self.owner.clone() };
+        let (group, owner) = (Arc::clone(&self.group), self.owner.clone());
+        let request = ClaimRequest { group, lineage, log: range, owner, second_look };
         // The second round finds the position that the first one made.
         for _ in 0..2 {
             match self.in_time(self.store.claim(&request, clock::now())).await? {

@@ -1,7 +1,7 @@
 //! `Lane`: one partition on its way through the line: a buffer that fills and a batch that is being written. Owned by the
 //! pipeline; decides nothing.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ledgerline_schema::batch::Batch;
@@ -52,5 +52,11 @@ impl Lane {
         self.in_flight = Some(Arc::clone(&batch));
         self.full_since = None;
         Some((batch, trigger))
+    }
+
+    /// Counts a batch whose writer does not know that it is stored. What it found dead while writing nobody knows.
+    pub fn count_dead(&self, batch: &Batch) {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.add(batch.records.len(), &batch.dead);
     }
 }

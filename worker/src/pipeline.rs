@@ -216,7 +216,10 @@ impl<S: Source> Pipeline<S> {
             }
             Command::Committed(partition, next_offset) => self.committed(partition, next_offset),
             Command::FoundCommitted(partition, next_offset) => {
-                if let Some(batch) = self.lanes.get(&partition).and_then(|lane| lane.in_flight.as_ref()) {
+                if let Some((lane, batch)) =
+                    self.lanes.get(&partition).and_then(|lane| Some((lane, lane.in_flight.as_ref()?)))
+                {
+                    lane.count_dead(batch);
                     self.progress.found_committed(batch);
                 }
                 self.committed(partition, next_offset);

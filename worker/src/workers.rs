@@ -29,6 +29,8 @@ pub struct Workers {
     /// A client for questions per pipeline.
     pub logs: Vec<Arc<KafkaLog>>,
     threads: Vec<JoinHandle<()>>,
+    /// Pipelines that have not told their end yet.
+    running: usize,
     ended: mpsc::Receiver<Result<(), SourceError>>,
 }
 
@@ -66,12 +68,15 @@ impl Workers {
             threads.push(thread.context("cannot start a thread")?);
             logs.push(log);
         }
-        Ok(Self { progress, logs, threads, ended })
+        let running = threads.len();
+        Ok(Self { progress, logs, threads, running, ended })
     }
 
     /// Waits until a pipeline ends by itself, which it should not.
     pub async fn ended(&mut self) -> SourceError {
-        match self.ended.recv().await {
+        let ended = self.ended.recv().await;
+        self.running = self.running.saturating_sub(1);
+        match ended {
             Some(Err(error)) => error,
             Some(Ok(())) => SourceError::Ended("without being told to".into()),
             None => SourceError::Ended("without a word".into()),
@@ -93,8 +98,9 @@ impl Workers {
     }
 
     async fn all_ended(&mut self) {
-        for _ in 0..self.threads.len() {
+        while self.running > 0 {
             self.ended.recv().await;
+            self.running -= 1;
         }
     }
 }

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::error::{StoreError, WriteError};
-use super::halt::{BUDGET, Halt};
+use super::halt::Halt;
 use super::rows::WriteJob;
 use super::{Conn, Store, with_conn};
 use crate::schema::{lineages, partition_offsets};
@@ -48,6 +48,8 @@ pub struct ClaimRequest {
     pub log: LogRange,
     /// Who asks, for people.
     pub owner: String,
+    /// Whether the log was asked again after a position beyond its end.
+    pub second_look: bool,
 }
 
 /// The right to write one partition, until somebody else claims it.
@@ -196,7 +198,7 @@ async fn claim_in_tx(
     };
     let stored = stored(conn, &claim).await?;
     if let Some(halt) = find_halt(&stored, request, position.next_offset) {
-        if stored.halted.as_deref() != Some(halt.name()) {
+        if stored.halted.as_deref() != Some(halt.name()) && is_certain(&halt, request) {
             remember(conn, &claim, position, &halt, now).await?;
         }
         return Ok(ClaimAnswer::Halted(halt));
@@ -249,8 +251,14 @@ pub(super) async fn mark_halted(conn: &mut Conn<'_>, job: &WriteJob<'_>, halt: H
     }
 }
 
-/// The named states in which going on would lose or mix records.
+/// The named states in which going on would lose or mix records. What is remembered comes first: nothing may hide it.
 fn find_halt(stored: &Stored, request: &ClaimRequest, next: i64) -> Option<Halt> {
+    if let Some(name) = &stored.halted {
+        let remembered = Halt::remembered(name, stored.halted_detail.clone().unwrap_or_default());
+        if remembered.is_some() {
+            return remembered;
+        }
+    }
     let now = &request.lineage;
     let LogRange { low, high } = request.log;
     if stored.cluster_id != now.cluster_id {
@@ -264,12 +272,22 @@ fn find_halt(stored: &Stored, request: &ClaimRequest, next: i64) -> Option<Halt>
     if next < low {
         return Some(Halt::RetentionPassed { next, low });
     }
-    if next > high {
-        let same_topic = Halt::LogTruncated { next, high };
-        return Some(if both_known { same_topic } else { Halt::AheadOfLog { next, high } });
+    if next <= high {
+        return None;
     }
-    let over_budget = stored.halted.as_deref() == Some(BUDGET);
-    over_budget.then(|| Halt::DeadLetterBudget { detail: stored.halted_detail.clone().unwrap_or_default() })
+    let detail = format!("position {next} lies beyond the end of the log, {high}");
+    Some(if both_known { Halt::LogTruncated { detail } } else { Halt::AheadOfLog { detail } })
+}
+
+/// A position beyond the end may only be newer than the end that was read before it: looked at twice before it is remembered.
+fn is_certain(halt: &Halt, request: &ClaimRequest) -> bool {
+    match halt {
+        Halt::LogTruncated { .. } | Halt::AheadOfLog { .. } => request.second_look,
+        Halt::RetentionPassed { .. }
+        | Halt::TopicRecreated
+        | Halt::OtherCluster
+        | Halt::DeadLetterBudget { .. } => true,
+    }
 }
 
 async fn group_knows_topic(conn: &mut Conn<'_>, group: &str, topic: &str) -> QueryResult<bool> {

@@ -62,7 +62,7 @@ impl Default for PoolConfig {
             checkout_timeout_ms: 5_000,
             idle_timeout_ms: 600_000,
             max_lifetime_ms: 1_800_000,
-            connect_timeout_ms: 5_000,
+            connect_timeout_ms: 4_000, // below the checkout's: who waits learns why
         }
     }
 }

@@ -24,9 +24,12 @@ pub enum StoreError {
     /// The schema is not one that this program can work on.
     #[error("{0}")]
     Schema(String),
-    /// Rows changed under us in a way that only another writer can explain; trying again resolves it.
-    #[error("another writer stored the same rows at the same time")]
+    /// Fewer rows were stored than were new: another writer was faster, or a trigger of this database drops them.
+    #[error("rows that were not stored before could not be stored either: another writer, or a trigger")]
     Race,
+    /// A defect of ours, on this batch.
+    #[error("the transaction panicked: {0}")]
+    Panicked(String),
     /// What an operator asked for does not fit what is stored.
     #[error("{0}")]
     Rejected(String),
@@ -40,7 +43,7 @@ pub enum Trouble {
     Environment,
     /// The database answered and refused. It may be the data, or a lock, a timeout, a full disk.
     Refusal,
-    /// Nobody's fault: somebody else was at it. Trying again resolves it.
+    /// Nothing was tried: everybody was busy.
     Contention,
 }
 
@@ -54,10 +57,18 @@ impl StoreError {
                 Kind::UnableToSendCommand | Kind::ClosedConnection => Trouble::Environment,
                 _ => Trouble::Refusal,
             },
-            // A value that the client cannot encode.
-            Self::Query(Error::SerializationError(_) | Error::QueryBuilderError(_)) => Trouble::Refusal,
+            // A value that the client cannot encode, or a row that came back as it should not.
+            Self::Query(
+                Error::SerializationError(_)
+                | Error::QueryBuilderError(_)
+                | Error::DeserializationError(_)
+                | Error::NotFound,
+            ) => Trouble::Refusal,
+            Self::Panicked(_) | Self::Rejected(_) => Trouble::Refusal,
+            // Once it was another writer; again and again it is a trigger that drops rows.
+            Self::Race => Trouble::Refusal,
             Self::Query(_) | Self::Unavailable(_) | Self::Config(_) | Self::Schema(_) => Trouble::Environment,
-            Self::Saturated | Self::Race | Self::Rejected(_) => Trouble::Contention,
+            Self::Saturated => Trouble::Contention,
         }
     }
 }

@@ -15,17 +15,13 @@ pub enum Halt {
     },
     /// Our position lies beyond the end of the same topic: the brokers lost its newest records.
     LogTruncated {
-        /// Where we would go on.
-        next: i64,
-        /// End of the log.
-        high: i64,
+        /// Where we would go on, and where the log ended when it was seen.
+        detail: String,
     },
     /// Our position lies beyond the end, and the brokers do not tell whether the topic is still the same one.
     AheadOfLog {
-        /// Where we would go on.
-        next: i64,
-        /// End of the log.
-        high: i64,
+        /// Where we would go on, and where the log ended when it was seen.
+        detail: String,
     },
     /// The topic was deleted and made again.
     TopicRecreated,
@@ -38,9 +34,6 @@ pub enum Halt {
     },
 }
 
-/// The one halt that cannot be seen from the log: it is remembered.
-pub(super) const BUDGET: &str = "dead_letter_budget";
-
 impl Halt {
     /// The name in metrics and in the database.
     #[must_use]
@@ -51,13 +44,30 @@ impl Halt {
             Self::AheadOfLog { .. } => "ahead_of_log",
             Self::TopicRecreated => "topic_recreated",
             Self::OtherCluster => "other_cluster",
-            Self::DeadLetterBudget { .. } => BUDGET,
+            Self::DeadLetterBudget { .. } => "dead_letter_budget",
         }
     }
 
+    /// A halt that was remembered and stays until an operator's command takes it away, although nothing may be seen of it any
+    /// more: producers write on, and the log grows over the position again.
+    pub(super) fn remembered(name: &str, detail: String) -> Option<Self> {
+        let known = [
+            Self::DeadLetterBudget { detail: detail.clone() },
+            Self::LogTruncated { detail: detail.clone() },
+            Self::AheadOfLog { detail },
+        ];
+        known.into_iter().find(|halt| halt.name() == name)
+    }
+
     /// Every name, so that a gauge exists for each.
-    pub const NAMES: [&'static str; 6] =
-        ["retention_passed", "log_truncated", "ahead_of_log", "topic_recreated", "other_cluster", BUDGET];
+    pub const NAMES: [&'static str; 6] = [
+        "retention_passed",
+        "log_truncated",
+        "ahead_of_log",
+        "topic_recreated",
+        "other_cluster",
+        "dead_letter_budget",
+    ];
 }
 
 impl fmt::Display for Halt {
@@ -66,15 +76,7 @@ impl fmt::Display for Halt {
             Self::RetentionPassed { next, low } => {
                 write!(f, "offsets {next} to {low} were deleted by retention before they were read")
             }
-            Self::LogTruncated { next, high } => {
-                write!(
-                    f,
-                    "the brokers lost the newest records: position {next} lies beyond the end of the log, {high}"
-                )
-            }
-            Self::AheadOfLog { next, high } => {
-                write!(f, "position {next} lies beyond the end of the log, {high}")
-            }
+            Self::LogTruncated { detail } | Self::AheadOfLog { detail } => f.write_str(detail),
             Self::TopicRecreated => f.write_str("the topic was deleted and made again"),
             Self::OtherCluster => {
                 f.write_str("the brokers belong to another cluster than the stored position")

@@ -3,27 +3,39 @@
 //! halved until single records are left. What was accepted stays, so order and counts are those of an ordinary batch.
 //!
 //! What must stay true:
-//! - a record is blamed only when the database, at that moment, takes other rows into the same tables: a lock, a full disk, a
-//!   timeout or a dead connection ends the transaction instead, and the batch is tried again later;
+//! - a single record is blamed only when the database, at that moment, takes other rows of the same kind (`probe.rs`): a lock,
+//!   a full disk, a timeout or a dead connection ends the transaction instead, and the batch is tried again later;
 //! - one bad record of n costs at most 2 log2(n) + 2 attempts.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use diesel::QueryResult;
-use diesel::result::{DatabaseErrorKind as Kind, Error};
+use diesel::result::Error;
 use diesel_async::SimpleAsyncConnection;
 
+use super::Conn;
 use super::error::{StoreError, Trouble, WriteError};
 use super::intern::{SelectionCache, intern};
+use super::probe::{execute, probe};
 use super::rows::{Applied, WriteJob};
 use super::write::{check_budget, write_rows};
-use super::{Conn, insert, with_conn};
 use crate::batch::DeadRecord;
 use crate::events::{Reason, Rejection, Rows};
 
-/// A refusal of no named kind that took longer may be a lock or a timeout of the server, which are not below a second.
+/// A refusal that took longer may be a lock or a timeout of the server, which are not below a second.
 const QUICK: Duration = Duration::from_millis(500);
+/// How long a probe speaks for the database.
+const PROBE_HOLDS: Duration = Duration::from_secs(1);
+/// Words of either database about itself. A hint only, that can save a record and never convict one.
+const NOT_THE_DATA: [&str; 7] = [
+    "could not extend",
+    "No space left",
+    "out of memory",
+    "out of shared memory",
+    "is full",
+    "disk I/O",
+    "cached plan",
+];
 
 /// Records that are still to be written.
 struct Todo {
@@ -41,8 +53,20 @@ enum Verdict {
 }
 
 struct Refusal {
-    error: Error,
+    error: StoreError,
     took: Duration,
+}
+
+/// What has come of the batch so far.
+#[derive(Default)]
+struct Course {
+    applied: Applied,
+    /// A record that the database has taken.
+    accepted: Option<u32>,
+    /// The record that was blamed last.
+    convicted: Option<u32>,
+    /// When it took a probe, and for how long.
+    probed: Option<(Instant, Duration)>,
 }
 
 /// Writes every record that the database takes. Those that it refuses are answered among the conflicts.
@@ -51,9 +75,10 @@ pub(super) async fn write_accepted(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> R
         // A deferred constraint would else speak only at COMMIT, where nobody can tell which record it means.
         c.batch_execute("set constraints all immediate").await?;
     }
+    intern_in_one_order(conn, job).await?;
     let all = u32::try_from(job.batch.records.len()).unwrap_or(u32::MAX);
     let mut todo = vec![Todo { records: 0..all, refused: all > 1, first_half: false }];
-    let mut applied = Applied { attempts: 0, ..Applied::default() };
+    let mut course = Course { applied: Applied { attempts: 0, ..Applied::default() }, ..Course::default() };
     while let Some(Todo { records, refused, first_half }) = todo.pop() {
         if refused && records.len() > 1 {
             let middle = records.start + (records.end - records.start) / 2;
@@ -61,7 +86,7 @@ pub(super) async fn write_accepted(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> R
             todo.push(Todo { records: records.start..middle, refused: false, first_half: true });
             continue;
         }
-        match try_range(conn, job, records.clone(), &mut applied).await? {
+        match try_range(conn, job, records.clone(), &mut course).await? {
             Verdict::Accepted => {
                 if let Some(other_half) = todo.last_mut().filter(|_| first_half) {
                     other_half.refused = true;
@@ -71,36 +96,60 @@ pub(super) async fn write_accepted(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> R
                 todo.push(Todo { records, refused: true, first_half: false });
             }
             Verdict::Refused(refusal) => {
-                let dead = convict(conn, job, records.start, refusal, &mut applied).await?;
-                applied.conflicts.extend(dead);
-                check_budget(job, &applied.conflicts)?;
+                let dead = convict(conn, job, records.start, refusal, &mut course).await?;
+                course.applied.conflicts.extend(dead);
+                if !job.is_exempt() {
+                    check_budget(job, &course.applied.conflicts)?;
+                }
             }
         }
     }
-    Ok(applied)
+    if let Some(last) = course.convicted {
+        probe(conn, job, last, course.accepted).await?; // it still takes rows, or nobody is guilty
+    }
+    Ok(course.applied)
+}
+
+/// Ids are made in the order that all writers keep, or two of them could wait for each other; where the database refuses
+/// that, each range makes its own.
+async fn intern_in_one_order(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> Result<(), WriteError> {
+    execute(conn, "savepoint ledgerline_names").await?;
+    match intern(conn, &mut SelectionCache::default(), &job.batch.rows).await.map_err(StoreError::from) {
+        Ok(_) => {}
+        Err(error) if error.trouble() == Trouble::Refusal => {
+            execute(conn, "rollback to savepoint ledgerline_names").await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(execute(conn, "release savepoint ledgerline_names").await?)
 }
 
 /// Tries a range in a savepoint and keeps it if it is accepted. An error that no record can be blamed for ends the transaction.
+/// A savepoint that is rolled back is released too: each open one costs the server a lock.
 async fn try_range(
     conn: &mut Conn<'_>,
     job: &WriteJob<'_>,
     records: Range<u32>,
-    applied: &mut Applied,
+    course: &mut Course,
 ) -> Result<Verdict, WriteError> {
-    applied.attempts += 1;
-    let rows = job.batch.rows.of_records(records);
+    course.applied.attempts += 1;
+    let rows = job.batch.rows.of_records(records.clone());
     let started = Instant::now();
     execute(conn, "savepoint ledgerline_range").await?;
     match write_range(conn, job, &rows).await {
         Ok(more) => {
             execute(conn, "release savepoint ledgerline_range").await?;
-            applied.add(more);
+            course.applied.add(more);
+            if !rows.is_empty() {
+                course.accepted = Some(records.start);
+            }
             Ok(Verdict::Accepted)
         }
         Err(WriteError::Store(error)) if error.trouble() == Trouble::Refusal => {
-            execute(conn, "rollback to savepoint ledgerline_range").await?;
-            let StoreError::Query(error) = error else { return Err(error.into()) };
-            Ok(Verdict::Refused(Refusal { error, took: started.elapsed() }))
+            let took = started.elapsed();
+            execute(conn, "rollback to savepoint ledgerline_range; release savepoint ledgerline_range")
+                .await?;
+            Ok(Verdict::Refused(Refusal { error, took }))
         }
         Err(error) => Err(error),
     }
@@ -112,99 +161,61 @@ async fn write_range(conn: &mut Conn<'_>, job: &WriteJob<'_>, rows: &Rows) -> Re
     write_rows(conn, job, rows, &interned, true).await
 }
 
-/// A single record was refused: is it the record? It is tried once more. Where the refusal does not name a broken rule, the
-/// database has to take other rows before and after, and to have answered at once.
+/// A single record was refused: is it the record? Only if it is refused twice, while the database takes other rows of the same
+/// kind before it and in the end, and without the time that a lock or a timeout would have taken.
 async fn convict(
     conn: &mut Conn<'_>,
     job: &WriteJob<'_>,
     record: u32,
     first: Refusal,
-    applied: &mut Applied,
+    course: &mut Course,
 ) -> Result<Option<DeadRecord>, WriteError> {
-    let named = names_a_broken_rule(&first.error);
-    if !named {
-        if first.took >= QUICK {
-            return Err(first.error.into());
-        }
-        probe(conn, job, record).await?;
+    let quick = probed(conn, job, record, course).await?;
+    if !first.may_be_the_data(quick) {
+        return Err(first.error.into());
     }
-    let again = match try_range(conn, job, record..record + 1, applied).await? {
+    let again = match try_range(conn, job, record..record + 1, course).await? {
         Verdict::Accepted => return Ok(None),
         Verdict::Refused(again) => again,
     };
-    if !named {
-        if again.took >= QUICK {
-            return Err(again.error.into());
-        }
-        probe(conn, job, record).await?;
+    if !again.may_be_the_data(quick) {
+        return Err(again.error.into());
     }
+    course.convicted = Some(record);
     let rejection = Rejection::new(Reason::Refused, describe(&again.error));
     Ok(Some(DeadRecord { record, rejection }))
 }
 
-/// Writes rows that no record asked for, and the record's dead letter, and takes them back.
-async fn probe(conn: &mut Conn<'_>, job: &WriteJob<'_>, record: u32) -> Result<(), WriteError> {
-    execute(conn, "savepoint ledgerline_probe").await?;
-    let result = write_probe(conn, job, record).await;
-    if let Err(error) = result
-        && !names_a_broken_rule(&error)
+/// Makes sure that the database has taken a probe a moment ago. Answers what counts as quick: on a slow link a probe takes its
+/// time as well, and it makes more round trips than a record.
+async fn probed(
+    conn: &mut Conn<'_>,
+    job: &WriteJob<'_>,
+    record: u32,
+    course: &mut Course,
+) -> Result<Duration, WriteError> {
+    if let Some((at, took)) = course.probed
+        && at.elapsed() < PROBE_HOLDS
     {
-        return Err(error.into());
+        return Ok(QUICK.max(took));
     }
-    execute(conn, "rollback to savepoint ledgerline_probe").await?;
-    Ok(())
+    let started = Instant::now();
+    probe(conn, job, record, course.accepted).await?;
+    let took = started.elapsed();
+    course.probed = Some((Instant::now(), took));
+    Ok(QUICK.max(took))
 }
 
-async fn write_probe(conn: &mut Conn<'_>, job: &WriteJob<'_>, record: u32) -> QueryResult<()> {
-    let rejection = Rejection::new(Reason::Refused, "probe");
-    insert::dead_letters(conn, job, &[DeadRecord { record, rejection }]).await?;
-    let rows = match job.batch.rows {
-        Rows::Odds(_) => {
-            "insert into game_refs (system, external_id) values ('ledgerline-probe', 'probe'); \
-             insert into selections (game_ref_id, sportsbook, market, period, participant, side, alternate, line) \
-             select id, '', '', '', '', '', false, 0 from game_refs where system = 'ledgerline-probe'; \
-             insert into odds (selection_id, observed_at, record_offset, lineage_id) values \
-             (-1, current_timestamp, 0, 0), (-2, current_timestamp, 0, 0), \
-             (-3, current_timestamp, 0, 0), (-4, current_timestamp, 0, 0)"
-        }
-        Rows::Game(_) => {
-            "insert into game_refs (system, external_id) values ('ledgerline-probe', 'probe'); \
-             insert into games (status, details, source, source_time, sequence, content_hash, lineage_id, record_offset) \
-             values ('unknown', '{}', '', current_timestamp, 0, '', 0, 0)"
-        }
-        Rows::Article(_) => {
-            "insert into articles (url_hash, url, canonical_url, title, summary, body, authors, tags, revision, \
-                                   content_hash, source, source_time, lineage_id, record_offset) \
-             values ('', '', '', '', '', '', '[]', '[]', 0, '', '', current_timestamp, 0, 0)"
-        }
-    };
-    execute(conn, rows).await
-}
-
-async fn execute(conn: &mut Conn<'_>, sql: &str) -> QueryResult<()> {
-    with_conn!(conn, c => c.batch_execute(sql).await)
-}
-
-/// Whether the database named a constraint, or the client a value that it cannot encode: never a matter of time.
-fn names_a_broken_rule(error: &Error) -> bool {
-    match error {
-        Error::DatabaseError(kind, _) => matches!(
-            kind,
-            Kind::UniqueViolation
-                | Kind::ForeignKeyViolation
-                | Kind::NotNullViolation
-                | Kind::CheckViolation
-                | Kind::RestrictViolation
-                | Kind::ExclusionViolation
-        ),
-        Error::SerializationError(_) | Error::QueryBuilderError(_) => true,
-        _ => false,
+impl Refusal {
+    fn may_be_the_data(&self, quick: Duration) -> bool {
+        let text = self.error.to_string();
+        self.took < quick && !NOT_THE_DATA.iter().any(|words| text.contains(words))
     }
 }
 
 /// The server's message; its details hold row values and stay out.
-fn describe(error: &Error) -> String {
-    let Error::DatabaseError(_, information) = error else { return error.to_string() };
+fn describe(error: &StoreError) -> String {
+    let StoreError::Query(Error::DatabaseError(_, information)) = error else { return error.to_string() };
     match information.constraint_name() {
         Some(name) => format!("constraint {name}: {}", information.message()),
         None => information.message().to_owned(),

@@ -17,6 +17,7 @@ mod migrate;
 mod odds;
 mod pool;
 mod postgres;
+mod probe;
 mod query;
 mod recheck;
 mod rows;

@@ -53,10 +53,14 @@ where
 {
     /// Borrows a connection; waits at most the configured checkout timeout.
     pub(super) async fn get(&self) -> Result<PooledConnection<'_, M>, StoreError> {
-        self.pool.get().await.map_err(|error| match error {
-            bb8::RunError::User(error) => StoreError::Unavailable(error.to_string()),
-            bb8::RunError::TimedOut => self.last_error.why_timed_out(),
-        })
+        match self.pool.get().await {
+            Ok(connection) => {
+                self.last_error.forget(); // it explains nothing any more
+                Ok(connection)
+            }
+            Err(bb8::RunError::User(error)) => Err(StoreError::Unavailable(error.to_string())),
+            Err(bb8::RunError::TimedOut) => Err(self.last_error.why_timed_out()),
+        }
     }
 
     /// Opens a connection that the pool does not count.
@@ -103,6 +107,10 @@ struct LastError(Arc<Mutex<Option<(Instant, String)>>>);
 const FRESH: Duration = Duration::from_secs(20);
 
 impl LastError {
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// A pool whose connections are all in use is no sign that the server is away.
     fn why_timed_out(&self) -> StoreError {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -58,6 +58,13 @@ pub struct WriteJob<'a> {
     pub budget: Budget,
 }
 
+impl WriteJob<'_> {
+    /// Whether an operator has allowed whatever becomes of the batch.
+    pub(super) fn is_exempt(&self) -> bool {
+        self.batch.from < self.claim.exempt_to
+    }
+}
+
 /// What a system calls a game: (system, id).
 pub(super) type RefKey = (String, String);
 
