@@ -93,9 +93,9 @@ impl Database {
         Some(Position { next_offset: row.next, epoch: row.epoch })
     }
 
-    pub fn epochs(&self) -> Vec<(Partition, i64)> {
-        let numbered = (0..).zip(&self.tables);
-        numbered.filter_map(|(partition, table)| Some((partition, table.row.as_ref()?.epoch))).collect()
+    pub fn positions(&self) -> Vec<(Partition, Position)> {
+        let all = Partition::try_from(PARTITIONS).unwrap_or(0);
+        (0..all).filter_map(|partition| Some((partition, self.position(partition)?))).collect()
     }
 
     pub fn back_up(&mut self) {

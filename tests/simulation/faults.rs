@@ -33,7 +33,7 @@ impl World {
     /// One of the schedule's faults, or its end.
     pub fn disturb(&mut self) {
         let number = self.dice.below(self.workers.len());
-        match self.dice.below(34) {
+        match self.dice.below(36) {
             0 | 1 if self.plan.has(Fault::Crash) => self.crash(number),
             2..=4 if self.plan.has(Fault::Pause) => self.pause(number),
             5 if self.plan.has(Fault::Drain) => self.drain(number),
@@ -50,9 +50,9 @@ impl World {
             23 if self.plan.has(Fault::Recreation) => self.recreate(),
             24 if self.plan.has(Fault::ClusterSwap) => self.swap_cluster(),
             25 if self.plan.has(Fault::NewPartition) => self.add_partition(),
-            26 | 27 if self.plan.has(Fault::Restore) => self.restore(),
-            28..=30 if !self.workers[number].alive => self.restart(number),
-            31..=33 => self.workers[number].paused = false,
+            26..=29 if self.plan.has(Fault::Restore) => self.restore(),
+            30..=32 if !self.workers[number].alive => self.restart(number),
+            33..=35 => self.workers[number].paused = false,
             _ => {}
         }
     }

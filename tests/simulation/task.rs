@@ -74,7 +74,7 @@ impl Task {
         let (partition, assignment) = (self.partition, self.assignment);
         match self.work {
             Work::Timer => Event::RetryDue(partition, assignment),
-            Work::Watch => Event::EpochsSeen(Vec::new()),
+            Work::Watch => Event::PositionsSeen(Vec::new()),
             Work::Claim { .. } => Event::ClaimAnswered(partition, assignment, ClaimOutcome::Unknown),
             Work::Ask => Event::PositionAnswered(partition, assignment, PositionOutcome::Unknown),
             Work::Write { .. } | Work::Mark { .. } => {
@@ -141,7 +141,7 @@ impl World {
             return Some(task.nothing());
         }
         if let Work::Watch = task.work {
-            return Some(Stage::Answer(Event::EpochsSeen(self.database.epochs()), false));
+            return Some(Stage::Answer(Event::PositionsSeen(self.database.positions()), false));
         }
         let stage = self.lock(task);
         if matches!(stage, Stage::Waiting) {

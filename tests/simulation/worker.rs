@@ -93,7 +93,7 @@ impl World {
     /// Gives the protocol an event and carries out what it says.
     pub fn feed(&mut self, number: usize, event: Event, incarnation: usize) {
         self.watch_event(number, &event);
-        let overrules = matches!(event, Event::EpochsSeen(_));
+        let overrules = matches!(event, Event::PositionsSeen(_));
         let traced = self.trace.is_on().then(|| event.clone());
         let commands = self.workers[number].protocol.on(event);
         if let Some(event) = traced {
@@ -187,7 +187,7 @@ impl World {
         self.tasks.push(Task { id, worker, partition, assignment, work, stage, orphan: false });
     }
 
-    /// Asks for the epochs of all partitions, unless that is under way.
+    /// Asks for the positions of all partitions, unless that is under way.
     pub fn watch(&mut self, number: usize) {
         let watches = |task: &Task| task.worker == number && matches!(task.work, Work::Watch);
         if !self.tasks.iter().any(watches) {

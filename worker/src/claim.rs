@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, Store, StoreError};
+use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, Position, Store, StoreError};
 use tokio::time::timeout;
 
 use crate::breaker::Breaker;
@@ -94,12 +94,12 @@ impl Claimant {
         }
     }
 
-    /// The epochs of the topic's partitions; none where the database is away.
-    pub async fn epochs(&self, topic: &str) -> Vec<(Partition, i64)> {
+    /// The positions of the topic's partitions; none where the database is away.
+    pub async fn positions(&self, topic: &str) -> Vec<(Partition, Position)> {
         if self.breaker.open_for().is_some() {
             return Vec::new();
         }
-        self.in_time(self.store.epochs(&self.group, topic)).await.unwrap_or_default()
+        self.in_time(self.store.positions(&self.group, topic)).await.unwrap_or_default()
     }
 }
 

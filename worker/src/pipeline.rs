@@ -39,7 +39,7 @@ const POLL_BUSY: Duration = Duration::from_millis(2);
 const MESSAGES_PER_TURN: usize = 512;
 /// A partition that could take nothing for this long is held back, so that the others flow on.
 const HOLD_AFTER: Duration = Duration::from_secs(2);
-/// How soon a quiet partition notices that an operator has moved it.
+/// How soon a quiet partition notices that it has been moved.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// Answers that may wait for the thread: each partition has at most one question open, and its retry timer.
 const ANSWERS: usize = 16_384;
@@ -96,7 +96,7 @@ impl<S: Source> Pipeline<S> {
             self.read()?;
             self.take_answers();
             self.write_due();
-            self.watch_epochs();
+            self.watch_positions();
         }
         self.drain();
         Ok(())
@@ -178,8 +178,9 @@ impl<S: Source> Pipeline<S> {
         self.hold_full_lanes(now);
     }
 
-    /// Looks from time to time whether an operator has moved a partition: a quiet one would not notice.
-    fn watch_epochs(&mut self) {
+    /// Looks from time to time whether an operator, or a database that went back in time, has moved a partition: a quiet one
+    /// would not notice.
+    fn watch_positions(&mut self) {
         let now = Instant::now();
         if self.lanes.is_empty() || now < self.watch_at {
             return;
@@ -187,8 +188,8 @@ impl<S: Source> Pipeline<S> {
         self.watch_at = now + WATCH_EVERY;
         let (claimant, topic) = (self.claimant.clone(), self.topic.name.clone());
         self.spawn(
-            Event::EpochsSeen(Vec::new()),
-            async move { Event::EpochsSeen(claimant.epochs(&topic).await) },
+            Event::PositionsSeen(Vec::new()),
+            async move { Event::PositionsSeen(claimant.positions(&topic).await) },
         );
     }
 

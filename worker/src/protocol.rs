@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use ledgerline_schema::store::{Claim, Effort, Halt};
+use ledgerline_schema::store::{Claim, Effort, Halt, Position};
 
 mod messages;
 
@@ -68,6 +68,8 @@ struct Entry {
     state: State,
     /// Claims in a row that led to no commit; the pause before the next one grows with them.
     vain_claims: u32,
+    /// Whether the position was looked at since our last claim or commit.
+    quiet: bool,
 }
 
 /// The protocol of one topic in one process.
@@ -100,7 +102,10 @@ impl Protocol {
             }
             Event::ConsumeFailed(partition) => self.reclaim(&[partition]),
             Event::OffsetsLost => self.reclaim(&self.partitions.keys().copied().collect::<Vec<_>>()),
-            Event::EpochsSeen(epochs) => self.reclaim(&self.overruled(&epochs)),
+            Event::PositionsSeen(seen) => {
+                let overruled = self.overruled(&seen);
+                self.reclaim(&overruled)
+            }
             Event::Drain => {
                 self.draining = true;
                 Vec::new()
@@ -140,7 +145,7 @@ impl Protocol {
         self.last_assignment += 1;
         let assignment = self.last_assignment;
         let state = State::Claiming { attempt: 0 };
-        self.partitions.insert(partition, Entry { assignment, state, vain_claims: 0 });
+        self.partitions.insert(partition, Entry { assignment, state, vain_claims: 0, quiet: false });
         vec![Command::Claim(partition, assignment)]
     }
 
@@ -167,13 +172,12 @@ impl Protocol {
         vec![Command::Write(partition, entry.assignment, claim, flight.effort())]
     }
 
-    /// Idle partitions whose epoch in the database is higher than ours. Where a transaction is under way it finds out itself.
-    fn overruled(&self, epochs: &[(Partition, i64)]) -> Vec<Partition> {
-        let overruled = |(partition, seen): &&(Partition, i64)| {
-            let state = self.partitions.get(partition).map(|entry| &entry.state);
-            matches!(state, Some(State::Idle { claim }) if *seen > claim.epoch)
+    /// Idle partitions that the database has moved. Where a transaction is under way it finds out itself.
+    fn overruled(&mut self, seen: &[(Partition, Position)]) -> Vec<Partition> {
+        let overruled = |(partition, at): &&(Partition, Position)| {
+            self.partitions.get_mut(partition).is_some_and(|entry| entry.is_overruled(*at))
         };
-        epochs.iter().filter(overruled).map(|(partition, _)| *partition).collect()
+        seen.iter().filter(overruled).map(|(partition, _)| *partition).collect()
     }
 
     /// Claims partitions again, because a claim checks what the log holds. A transaction under way is left alone: it commits
@@ -223,6 +227,15 @@ impl State {
 }
 
 impl Entry {
+    /// An answer may be older than our last claim or commit; the first one after it is believed only where it shows a higher
+    /// epoch. Where nothing has moved since, any other position means that the database has gone back in time.
+    fn is_overruled(&mut self, at: Position) -> bool {
+        let State::Idle { claim } = &self.state else { return false };
+        let quiet = std::mem::replace(&mut self.quiet, true);
+        let elsewhere = at.epoch != claim.epoch || at.next_offset != claim.next_offset;
+        at.epoch > claim.epoch || (quiet && elsewhere)
+    }
+
     fn claim_answered(&mut self, partition: Partition, outcome: ClaimOutcome) -> Vec<Command> {
         let (attempt, known_halt) = match &self.state {
             State::Claiming { attempt } => (*attempt, None),
@@ -238,6 +251,7 @@ impl Entry {
         match (outcome, known_halt) {
             (ClaimOutcome::Claimed(claim), _) => {
                 let from = claim.next_offset;
+                self.quiet = false;
                 self.state = State::Idle { claim };
                 vec![Command::Consume(partition, from)]
             }
@@ -296,6 +310,7 @@ impl Entry {
     fn committed(&mut self, mut claim: Claim, to: i64) {
         claim.next_offset = to;
         self.vain_claims = 0;
+        self.quiet = false;
         self.state = State::Idle { claim };
     }
 

@@ -28,8 +28,9 @@ pub enum Event {
     ConsumeFailed(Partition),
     /// Kafka no longer has the offsets that we want, on some partition that it does not name.
     OffsetsLost,
-    /// The epochs that the database has now: a higher one than ours means that somebody has overruled us.
-    EpochsSeen(Vec<(Partition, i64)>),
+    /// The positions that the database has: a higher epoch than ours means that somebody has overruled us; another position,
+    /// although nothing has moved since we looked last, means that the database has gone back in time.
+    PositionsSeen(Vec<(Partition, Position)>),
     /// No more batches: finish what is under way.
     Drain,
 }

@@ -1,7 +1,5 @@
 //! Each rule of the protocol, event by event, and one random walk that checks what must stay true.
 
-use ledgerline_schema::store::Position;
-
 use super::*;
 
 fn claim(epoch: i64, next_offset: i64) -> Claim {
@@ -46,6 +44,10 @@ fn asking() -> Protocol {
 
 fn known(epoch: i64, next_offset: i64) -> Event {
     Event::PositionAnswered(0, 1, PositionOutcome::Known(Some(Position { next_offset, epoch })))
+}
+
+fn seen(partition: Partition, epoch: i64, next_offset: i64) -> Event {
+    Event::PositionsSeen(vec![(partition, Position { next_offset, epoch })])
 }
 
 #[test]
@@ -186,14 +188,32 @@ fn a_batch_over_the_budget_halts_the_partition_and_is_dropped() {
 #[test]
 fn a_quiet_partition_notices_a_higher_epoch_and_a_busy_one_finds_out_itself() {
     let mut protocol = consuming();
-    for not_higher in [vec![], vec![(0, 1)], vec![(0, 0)], vec![(7, 9)]] {
-        assert_eq!(protocol.on(Event::EpochsSeen(not_higher)), []);
+    for not_higher in [Event::PositionsSeen(vec![]), seen(0, 1, 10), seen(7, 9, 10)] {
+        assert_eq!(protocol.on(not_higher), []);
     }
-    assert_eq!(
-        protocol.on(Event::EpochsSeen(vec![(0, 2)])),
-        [Command::Drop(0), Command::RetryLater(0, 2, 1)]
-    );
-    assert_eq!(writing().on(Event::EpochsSeen(vec![(0, 2)])), []);
+    assert_eq!(protocol.on(seen(0, 2, 10)), [Command::Drop(0), Command::RetryLater(0, 2, 1)]);
+    assert_eq!(writing().on(seen(0, 2, 10)), []);
+}
+
+#[test]
+fn a_quiet_partition_notices_that_the_database_went_back_in_time() {
+    for back in [seen(0, 1, 5), seen(0, 0, 10), seen(0, 0, 5)] {
+        let mut protocol = consuming();
+        assert_eq!(protocol.on(back.clone()), [], "it may have been read before our claim");
+        assert_eq!(protocol.on(back), [Command::Drop(0), Command::RetryLater(0, 2, 1)]);
+    }
+}
+
+#[test]
+fn a_position_that_was_seen_before_a_commit_says_nothing() {
+    let mut protocol = consuming();
+    for (from, to) in [(10, 20), (20, 30), (30, 40)] {
+        assert_eq!(protocol.on(seen(0, 1, from)), []);
+        let _ = protocol.on(Event::BatchReady(0, from, to));
+        let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Committed));
+        assert_eq!(protocol.on(seen(0, 1, from)), []);
+        assert_eq!(protocol.on(seen(0, 1, to)), []);
+    }
 }
 
 #[test]
