@@ -72,7 +72,9 @@ impl Check {
     pub fn told(&mut self, database: &Database, partition: Partition, to: i64, batch: &Batch) {
         let highest = self.highest[slot(partition)].get(batch.incarnation).copied().unwrap_or(0);
         self.demand(to <= highest, || {
-            format!("I6: partition {partition}: Kafka is told {to}, but the position was never above {highest}")
+            format!(
+                "I6: partition {partition}: Kafka is told {to}, but the position was never above {highest}"
+            )
         });
         let known = batch.committed.get() && to == batch.to;
         self.demand(self.restored || known, || {
@@ -129,7 +131,10 @@ impl Walk {
         }
         if self.at != Some((row.lineage, row.next)) {
             let at = (row.lineage, row.next);
-            return Err(format!("I1/I3: the position is {at:?}, the rows and the ledger end at {:?}", self.at));
+            return Err(format!(
+                "I1/I3: the position is {at:?}, the rows and the ledger end at {:?}",
+                self.at
+            ));
         }
         Ok(())
     }

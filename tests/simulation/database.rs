@@ -2,6 +2,7 @@
 //! move of the position. What a transaction does is decided under the row's lock (`task.rs` holds it) and takes effect whole.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ledgerline_worker::protocol::Partition;
@@ -33,9 +34,17 @@ pub struct Stored {
 /// One move of the position.
 #[derive(Debug, Clone, Copy)]
 pub enum Segment {
-    Batch { lineage: usize, from: i64, to: i64, stored: usize },
+    Batch {
+        lineage: usize,
+        from: i64,
+        to: i64,
+        stored: usize,
+    },
     /// An operator's action, or the start: from any place to any place, on the record.
-    Audit { from: Option<(usize, i64)>, to: (usize, i64) },
+    Audit {
+        from: Option<(usize, i64)>,
+        to: (usize, i64),
+    },
 }
 
 /// A batch on its way; what it was read from goes with it.
@@ -93,7 +102,7 @@ impl Database {
         Some(Position { next_offset: row.next, epoch: row.epoch })
     }
 
-    pub fn positions(&self) -> Vec<(Partition, Position)> {
+    pub fn positions(&self) -> BTreeMap<Partition, Position> {
         let all = Partition::try_from(PARTITIONS).unwrap_or(0);
         (0..all).filter_map(|partition| Some((partition, self.position(partition)?))).collect()
     }
@@ -145,7 +154,8 @@ impl Table {
     /// The COMMIT of a batch. Answers false where the last statement did not hit its row.
     pub fn write(&mut self, claim: &Claim, batch: &Batch, dead: &[bool]) -> bool {
         let Some(row) = &mut self.row else { return false };
-        if row.next != batch.from || row.epoch != claim.epoch {
+        let lineage = usize::try_from(claim.lineage_id).unwrap_or(usize::MAX);
+        if row.next != batch.from || row.epoch != claim.epoch || row.lineage != lineage {
             return false;
         }
         let records = batch.records.iter().zip(dead);

@@ -90,7 +90,8 @@ impl World {
         let name = Partition::try_from(partition).unwrap_or(0);
         let untold = self.fault(Fault::Zombie, 30);
         self.saw(if untold { Seen::RevocationNeverTold } else { Seen::Rebalance });
-        self.trace.say(|| format!("group     partition {name}: from {old} to {new}, old one told: {}", !untold));
+        self.trace
+            .say(|| format!("group     partition {name}: from {old} to {new}, old one told: {}", !untold));
         if !untold && self.workers[old].alive {
             self.workers[old].membership.push_back(Event::Revoked(name));
         }
@@ -242,7 +243,8 @@ impl World {
     fn tell_the_truth(&mut self, number: usize) {
         for partition in 0..self.kafka.partitions() {
             let name = Partition::try_from(partition).unwrap_or(0);
-            let (believes, owns) = (self.workers[number].believes[partition], self.owners[partition] == number);
+            let (believes, owns) =
+                (self.workers[number].believes[partition], self.owners[partition] == number);
             let event = match (believes, owns) {
                 (true, false) => Event::Revoked(name),
                 (false, true) => Event::Assigned(name),

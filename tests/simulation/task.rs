@@ -26,11 +26,22 @@ pub struct Described {
 pub enum Work {
     Timer,
     Watch,
-    Claim { log: Option<Described>, again: bool },
+    Claim {
+        log: Option<Described>,
+        again: bool,
+    },
     Ask,
-    Write { claim: Claim, batch: Rc<Batch>, isolate: bool },
+    Write {
+        claim: Claim,
+        batch: Rc<Batch>,
+        isolate: bool,
+    },
     /// The second transaction of a batch that was over the budget.
-    Mark { claim: Claim, from: i64, halt: Halt },
+    Mark {
+        claim: Claim,
+        from: i64,
+        halt: Halt,
+    },
 }
 
 /// What a COMMIT does when the server carries it out.
@@ -74,7 +85,7 @@ impl Task {
         let (partition, assignment) = (self.partition, self.assignment);
         match self.work {
             Work::Timer => Event::RetryDue(partition, assignment),
-            Work::Watch => Event::PositionsSeen(Vec::new()),
+            Work::Watch => Event::PositionsSeen(None),
             Work::Claim { .. } => Event::ClaimAnswered(partition, assignment, ClaimOutcome::Unknown),
             Work::Ask => Event::PositionAnswered(partition, assignment, PositionOutcome::Unknown),
             Work::Write { .. } | Work::Mark { .. } => {
@@ -141,7 +152,7 @@ impl World {
             return Some(task.nothing());
         }
         if let Work::Watch = task.work {
-            return Some(Stage::Answer(Event::PositionsSeen(self.database.positions()), false));
+            return Some(Stage::Answer(Event::PositionsSeen(Some(self.database.positions())), false));
         }
         let stage = self.lock(task);
         if matches!(stage, Stage::Waiting) {
@@ -258,7 +269,8 @@ impl World {
         let budget = self.plan.budget;
         match self.database.table(task.partition).judge(claim, batch, isolate, budget) {
             Verdict::Fenced => {
-                let overtaken = self.database.position(task.partition).is_some_and(|at| at.epoch > claim.epoch);
+                let overtaken =
+                    self.database.position(task.partition).is_some_and(|at| at.epoch > claim.epoch);
                 self.saw(if overtaken { Seen::WriteAfterAnotherClaim } else { Seen::Fence });
                 task.wrote(WriteOutcome::Fenced)
             }
@@ -284,7 +296,7 @@ impl World {
         }
         let partition = task.partition;
         match (effect, task.work.clone()) {
-            (Effect::Claim, Work::Claim { log: Some(log), .. }) => self.commit_claim(task, log),
+            (Effect::Claim, Work::Claim { .. }) => self.commit_claim(task),
             (Effect::Remember(halt), Work::Claim { again, .. }) => self.remember(task, halt, again),
             (Effect::Write { dead, run }, Work::Write { claim, batch, .. }) => {
                 self.commit_write(task, &claim, &batch, dead, *run)
@@ -298,7 +310,7 @@ impl World {
         }
     }
 
-    fn commit_claim(&mut self, task: &Task, log: Described) -> Stage {
+    fn commit_claim(&mut self, task: &Task) -> Stage {
         let partition = task.partition;
         let Some(row) = &mut self.database.table(partition).row else { return task.nothing() };
         let before = row.epoch;
@@ -308,7 +320,7 @@ impl World {
             group: self.names.0.clone(),
             topic: self.names.1.clone(),
             partition,
-            lineage_id: i32::try_from(log.incarnation).unwrap_or(0),
+            lineage_id: i32::try_from(row.lineage).unwrap_or(0),
             epoch: row.epoch,
             next_offset: row.next,
             exempt_to: row.exempt_to,
@@ -341,11 +353,12 @@ impl World {
     }
 
     fn commit_write(&mut self, task: &Task, claim: &Claim, batch: &Batch, dead: &[bool], run: u32) -> Stage {
-        self.check.commit(self.database.tables[slot(task.partition)].row.as_ref(), claim, batch);
+        let before = self.database.tables[slot(task.partition)].row.clone();
         if !self.database.table(task.partition).write(claim, batch, dead) {
             self.saw(Seen::Fence);
             return task.wrote(WriteOutcome::Fenced);
         }
+        self.check.commit(before.as_ref(), claim, batch);
         batch.committed.set(true);
         if !task.orphan {
             batch.run.set(run);

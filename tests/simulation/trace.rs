@@ -36,7 +36,10 @@ impl Trace {
     }
 
     pub fn event(&mut self, worker: usize, event: &Event, commands: &[Command]) {
-        self.say(|| format!("worker {worker}  {event:?} -> {commands:?}"));
+        let nothing_new = commands.is_empty() && matches!(event, Event::PositionsSeen(_));
+        if !nothing_new {
+            self.say(|| format!("worker {worker}  {event:?} -> {commands:?}"));
+        }
     }
 
     /// The position rows that have changed.

@@ -1,5 +1,6 @@
 //! One claim, from the first question to Kafka to the database's answer. Called by the pipeline in a task of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,12 +95,13 @@ impl Claimant {
         }
     }
 
-    /// The positions of the topic's partitions; none where the database is away.
-    pub async fn positions(&self, topic: &str) -> Vec<(Partition, Position)> {
+    /// The positions of the topic's partitions; null where the database is away.
+    pub async fn positions(&self, topic: &str) -> Option<BTreeMap<Partition, Position>> {
         if self.breaker.open_for().is_some() {
-            return Vec::new();
+            return None;
         }
-        self.in_time(self.store.positions(&self.group, topic)).await.unwrap_or_default()
+        let positions = self.in_time(self.store.positions(&self.group, topic)).await.ok()?;
+        Some(positions.into_iter().collect())
     }
 }
 

@@ -187,10 +187,9 @@ impl<S: Source> Pipeline<S> {
         }
         self.watch_at = now + WATCH_EVERY;
         let (claimant, topic) = (self.claimant.clone(), self.topic.name.clone());
-        self.spawn(
-            Event::PositionsSeen(Vec::new()),
-            async move { Event::PositionsSeen(claimant.positions(&topic).await) },
-        );
+        self.spawn(Event::PositionsSeen(None), async move {
+            Event::PositionsSeen(claimant.positions(&topic).await)
+        });
     }
 
     /// Gives the protocol an event and carries out what it says.

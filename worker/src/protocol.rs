@@ -102,7 +102,8 @@ impl Protocol {
             }
             Event::ConsumeFailed(partition) => self.reclaim(&[partition]),
             Event::OffsetsLost => self.reclaim(&self.partitions.keys().copied().collect::<Vec<_>>()),
-            Event::PositionsSeen(seen) => {
+            Event::PositionsSeen(None) => Vec::new(),
+            Event::PositionsSeen(Some(seen)) => {
                 let overruled = self.overruled(&seen);
                 self.reclaim(&overruled)
             }
@@ -173,11 +174,12 @@ impl Protocol {
     }
 
     /// Idle partitions that the database has moved. Where a transaction is under way it finds out itself.
-    fn overruled(&mut self, seen: &[(Partition, Position)]) -> Vec<Partition> {
-        let overruled = |(partition, at): &&(Partition, Position)| {
-            self.partitions.get_mut(partition).is_some_and(|entry| entry.is_overruled(*at))
-        };
-        seen.iter().filter(overruled).map(|(partition, _)| *partition).collect()
+    fn overruled(&mut self, seen: &BTreeMap<Partition, Position>) -> Vec<Partition> {
+        let entries = self.partitions.iter_mut();
+        let overruled = entries.filter_map(|(partition, entry)| {
+            entry.is_overruled(seen.get(partition).copied()).then_some(*partition)
+        });
+        overruled.collect()
     }
 
     /// Claims partitions again, because a claim checks what the log holds. A transaction under way is left alone: it commits
@@ -229,11 +231,11 @@ impl State {
 impl Entry {
     /// An answer may be older than our last claim or commit; the first one after it is believed only where it shows a higher
     /// epoch. Where nothing has moved since, any other position means that the database has gone back in time.
-    fn is_overruled(&mut self, at: Position) -> bool {
+    fn is_overruled(&mut self, at: Option<Position>) -> bool {
         let State::Idle { claim } = &self.state else { return false };
         let quiet = std::mem::replace(&mut self.quiet, true);
-        let elsewhere = at.epoch != claim.epoch || at.next_offset != claim.next_offset;
-        at.epoch > claim.epoch || (quiet && elsewhere)
+        let ours = Position { next_offset: claim.next_offset, epoch: claim.epoch };
+        at.is_some_and(|at| at.epoch > claim.epoch) || (quiet && at != Some(ours))
     }
 
     fn claim_answered(&mut self, partition: Partition, outcome: ClaimOutcome) -> Vec<Command> {

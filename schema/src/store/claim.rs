@@ -137,11 +137,7 @@ impl Store {
     ///
     /// # Errors
     /// The database did not answer.
-    pub async fn positions(
-        &self,
-        group: &str,
-        topic: &str,
-    ) -> Result<Vec<(i32, Position)>, StoreError> {
+    pub async fn positions(&self, group: &str, topic: &str) -> Result<Vec<(i32, Position)>, StoreError> {
         let query = partition_offsets::table
             .filter(partition_offsets::consumer_group.eq(group))
             .filter(partition_offsets::topic.eq(topic))

@@ -47,7 +47,7 @@ fn known(epoch: i64, next_offset: i64) -> Event {
 }
 
 fn seen(partition: Partition, epoch: i64, next_offset: i64) -> Event {
-    Event::PositionsSeen(vec![(partition, Position { next_offset, epoch })])
+    Event::PositionsSeen(Some([(partition, Position { next_offset, epoch })].into()))
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_batch_over_the_budget_halts_the_partition_and_is_dropped() {
 #[test]
 fn a_quiet_partition_notices_a_higher_epoch_and_a_busy_one_finds_out_itself() {
     let mut protocol = consuming();
-    for not_higher in [Event::PositionsSeen(vec![]), seen(0, 1, 10), seen(7, 9, 10)] {
+    for not_higher in [seen(0, 1, 10), Event::PositionsSeen(None), Event::PositionsSeen(None)] {
         assert_eq!(protocol.on(not_higher), []);
     }
     assert_eq!(protocol.on(seen(0, 2, 10)), [Command::Drop(0), Command::RetryLater(0, 2, 1)]);
@@ -197,7 +197,7 @@ fn a_quiet_partition_notices_a_higher_epoch_and_a_busy_one_finds_out_itself() {
 
 #[test]
 fn a_quiet_partition_notices_that_the_database_went_back_in_time() {
-    for back in [seen(0, 1, 5), seen(0, 0, 10), seen(0, 0, 5)] {
+    for back in [seen(0, 1, 5), seen(0, 0, 10), seen(0, 0, 5), Event::PositionsSeen(Some([].into()))] {
         let mut protocol = consuming();
         assert_eq!(protocol.on(back.clone()), [], "it may have been read before our claim");
         assert_eq!(protocol.on(back), [Command::Drop(0), Command::RetryLater(0, 2, 1)]);
