@@ -11,6 +11,7 @@ mod kafka;
 mod schedule;
 mod task;
 mod trace;
+mod transaction;
 mod worker;
 mod world;
 
@@ -28,7 +29,7 @@ const ENOUGH: u64 = 5_000;
 
 #[expect(clippy::disallowed_methods, reason = "how long to search, or what to show, comes from outside")]
 fn given(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 

@@ -97,7 +97,7 @@ impl Plan {
             faults |= u32::from(dice.percent(50)) << fault as u32;
         }
         for fault in RARE {
-            faults |= u32::from(dice.percent(15)) << fault as u32;
+            faults |= u32::from(dice.percent(20)) << fault as u32;
         }
         Self {
             partitions: 1 + dice.below(3),

@@ -39,6 +39,8 @@ struct Watched {
     must_ask: Assignment,
     /// The newest assignment for which something was started.
     newest: Assignment,
+    /// It was assigned while there was a lane, which stays until the claim is answered.
+    assigned_again: bool,
 }
 
 /// One process, or the place where the next one starts.
@@ -105,6 +107,20 @@ impl World {
         for command in commands {
             self.carry_out(number, command, incarnation);
         }
+        self.check_lanes(number);
+    }
+
+    /// What is not consumed is not buffered.
+    fn check_lanes(&mut self, number: usize) {
+        let worker = &self.workers[number];
+        let idle = |partition: &usize| {
+            worker.lanes[*partition].is_some()
+                && !worker.watched[*partition].assigned_again
+                && !worker.protocol.is_consuming(Partition::try_from(*partition).unwrap_or(0))
+        };
+        if (0..PARTITIONS).any(|partition| idle(&partition)) {
+            self.fail(number, "keeps a buffer of a partition that it does not consume");
+        }
     }
 
     fn watch_event(&mut self, number: usize, event: &Event) {
@@ -115,6 +131,10 @@ impl World {
         }
         let worker = &mut self.workers[number];
         match event {
+            Event::Assigned(partition) => {
+                let lane = worker.lanes[slot(*partition)].is_some();
+                worker.watched[slot(*partition)].assigned_again = lane;
+            }
             Event::ClaimAnswered(partition, assignment, ClaimOutcome::Claimed(claim)) => {
                 worker.watched[slot(*partition)].claimed = Some((*assignment, claim.next_offset));
             }
@@ -199,6 +219,7 @@ impl World {
         let worker = &mut self.workers[number];
         let claimed = worker.watched[slot(partition)].claimed.map(|(_, next)| next);
         worker.halted[slot(partition)] = false;
+        worker.watched[slot(partition)].assigned_again = false;
         worker.lanes[slot(partition)] = Some(Lane {
             incarnation,
             read_at: offset,
