@@ -151,7 +151,7 @@ impl World {
                 self.read(number, partition, 16);
                 self.dispatch(number, partition);
             }
-            if round % 8 == 0 {
+            if round.is_multiple_of(8) {
                 self.watch(number);
             }
         }

@@ -138,10 +138,10 @@ fn a_halted_partition_stays_halted() {
     assert_eq!(protocol.on(Event::BatchReady(0, 10, 20)), []);
     // Nothing has changed, the database is silent, another reason, and then an operator has decided.
     assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
-    assert_eq!(protocol.on(halted), [recheck.clone()]);
+    assert_eq!(protocol.on(halted), std::slice::from_ref(&recheck));
     assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
     let silent = Event::ClaimAnswered(0, 1, ClaimOutcome::Unknown);
-    assert_eq!(protocol.on(silent), [recheck.clone()]);
+    assert_eq!(protocol.on(silent), std::slice::from_ref(&recheck));
     assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
     let other = Event::ClaimAnswered(0, 1, ClaimOutcome::Halted(Halt::OtherCluster));
     assert_eq!(protocol.on(other), [Command::Halt(0, Halt::OtherCluster), recheck]);
