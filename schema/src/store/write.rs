@@ -1,7 +1,7 @@
 //! `Store::write`: the one transaction of the line. Everything that a batch changes, and its position, or nothing.
 //!
 //! What must stay true:
-//! - the position row is locked and compared first, and updated with the same predicate last; that last statement must
+//! - the position row is locked and compared first, and updated with the same predicate, and the lineage, last; it must
 //!   report one row. A COMMIT of an aborted transaction is answered as success: the last statement catches it;
 //! - the future is never a branch of `select!` and never dropped half-way: the server's timeouts bound it;
 //! - any error leaves "written or not" open; the caller asks `Store::position`.
