@@ -3,11 +3,12 @@
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::WriteError;
 
-use super::lab::{At, Lab, Line, batch, odds};
+use super::lab::{At, Lab, Line, batch, lineage, now, odds};
 
 on_both! {
     a_write_moves_the_position_and_stores_the_rows,
     a_write_under_a_stale_epoch_is_fenced_and_changes_nothing,
+    a_write_to_another_log_is_fenced_and_changes_nothing,
     a_write_at_a_wrong_offset_is_fenced_and_changes_nothing,
     the_same_batch_written_twice_is_fenced_the_second_time,
     a_write_to_a_partition_without_position_is_fenced,
@@ -40,6 +41,21 @@ async fn a_write_under_a_stale_epoch_is_fenced_and_changes_nothing(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
     line.write(&two_quotes()).await;
     line.claim_again().await;
+    let before = lab.database.contents().await;
+    let late = line.try_write(&line.batch(&[At::Event(odds("g", 2, 120)), At::Bytes("{")])).await;
+    assert!(matches!(late, Err(WriteError::Fenced)), "{late:?}");
+    assert_eq!(lab.database.contents().await, before);
+}
+
+/// After a restore an epoch may come again, by then on a row that an operator has moved to another log.
+async fn a_write_to_another_log_is_fenced_and_changes_nothing(lab: &Lab) {
+    let mut line = Line::open(&lab.store, KIND).await;
+    line.write(&two_quotes()).await;
+    let elsewhere = [(lineage(KIND, 7), 0)];
+    lab.store.start("another group", &elsewhere, now()).await.expect("a start");
+    let moved =
+        "update partition_offsets set lineage_id = (select max(id) from lineages) where partition = 0";
+    lab.database.change(moved).await;
     let before = lab.database.contents().await;
     let late = line.try_write(&line.batch(&[At::Event(odds("g", 2, 120)), At::Bytes("{")])).await;
     assert!(matches!(late, Err(WriteError::Fenced)), "{late:?}");

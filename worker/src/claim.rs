@@ -1,10 +1,11 @@
 //! One claim, from the first question to Kafka to the database's answer. Called by the pipeline in a task of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, Store, StoreError};
+use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, Position, Store, StoreError};
 use tokio::time::timeout;
 
 use crate::breaker::Breaker;
@@ -94,12 +95,13 @@ impl Claimant {
         }
     }
 
-    /// The epochs of the topic's partitions; none where the database is away.
-    pub async fn epochs(&self, topic: &str) -> Vec<(Partition, i64)> {
+    /// The positions of the topic's partitions; null where the database is away.
+    pub async fn positions(&self, topic: &str) -> Option<BTreeMap<Partition, Position>> {
         if self.breaker.open_for().is_some() {
-            return Vec::new();
+            return None;
         }
-        self.in_time(self.store.epochs(&self.group, topic)).await.unwrap_or_default()
+        let positions = self.in_time(self.store.positions(&self.group, topic)).await.ok()?;
+        Some(positions.into_iter().collect())
     }
 }
 

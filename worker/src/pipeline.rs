@@ -39,9 +39,10 @@ const POLL_BUSY: Duration = Duration::from_millis(2);
 const MESSAGES_PER_TURN: usize = 512;
 /// A partition that could take nothing for this long is held back, so that the others flow on.
 const HOLD_AFTER: Duration = Duration::from_secs(2);
-/// How soon a quiet partition notices that an operator has moved it.
+/// How soon a quiet partition notices that it has been moved.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
-/// Answers that may wait for the thread: each partition has at most one question open, and its retry timer.
+/// Answers that may wait for the thread: each partition has a question or a timer open, and perhaps those of assignments
+/// before.
 const ANSWERS: usize = 16_384;
 
 /// One topic's line.
@@ -58,6 +59,8 @@ pub struct Pipeline<S> {
     answer: SyncSender<Event>,
     hour: UtcMicros,
     watch_at: Instant,
+    /// One look at a time: a database that hangs must not collect them.
+    watching: bool,
 }
 
 impl<S: Source> Pipeline<S> {
@@ -84,6 +87,7 @@ impl<S: Source> Pipeline<S> {
             answer,
             hour: UtcMicros::default(),
             watch_at: Instant::now() + WATCH_EVERY,
+            watching: false,
         }
     }
 
@@ -96,7 +100,7 @@ impl<S: Source> Pipeline<S> {
             self.read()?;
             self.take_answers();
             self.write_due();
-            self.watch_epochs();
+            self.watch_positions();
         }
         self.drain();
         Ok(())
@@ -178,22 +182,24 @@ impl<S: Source> Pipeline<S> {
         self.hold_full_lanes(now);
     }
 
-    /// Looks from time to time whether an operator has moved a partition: a quiet one would not notice.
-    fn watch_epochs(&mut self) {
+    /// Looks from time to time whether an operator, or a database that went back in time, has moved a partition: a quiet one
+    /// would not notice.
+    fn watch_positions(&mut self) {
         let now = Instant::now();
-        if self.lanes.is_empty() || now < self.watch_at {
+        if self.lanes.is_empty() || now < self.watch_at || self.watching {
             return;
         }
         self.watch_at = now + WATCH_EVERY;
+        self.watching = true;
         let (claimant, topic) = (self.claimant.clone(), self.topic.name.clone());
-        self.spawn(
-            Event::EpochsSeen(Vec::new()),
-            async move { Event::EpochsSeen(claimant.epochs(&topic).await) },
-        );
+        self.spawn(Event::PositionsSeen(None), async move {
+            Event::PositionsSeen(claimant.positions(&topic).await)
+        });
     }
 
     /// Gives the protocol an event and carries out what it says.
     fn feed(&mut self, event: Event) {
+        self.watching &= !matches!(event, Event::PositionsSeen(_));
         for command in self.protocol.on(event) {
             self.carry_out(command);
         }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use ledgerline_schema::store::{Claim, Effort, Halt};
+use ledgerline_schema::store::{Claim, Effort, Halt, Position};
 
 mod messages;
 
@@ -68,6 +68,8 @@ struct Entry {
     state: State,
     /// Claims in a row that led to no commit; the pause before the next one grows with them.
     vain_claims: u32,
+    /// Whether the position was looked at since our last claim or commit.
+    quiet: bool,
 }
 
 /// The protocol of one topic in one process.
@@ -100,7 +102,11 @@ impl Protocol {
             }
             Event::ConsumeFailed(partition) => self.reclaim(&[partition]),
             Event::OffsetsLost => self.reclaim(&self.partitions.keys().copied().collect::<Vec<_>>()),
-            Event::EpochsSeen(epochs) => self.reclaim(&self.overruled(&epochs)),
+            Event::PositionsSeen(None) => Vec::new(),
+            Event::PositionsSeen(Some(seen)) => {
+                let overruled = self.overruled(&seen);
+                self.reclaim(&overruled)
+            }
             Event::Drain => {
                 self.draining = true;
                 Vec::new()
@@ -140,7 +146,7 @@ impl Protocol {
         self.last_assignment += 1;
         let assignment = self.last_assignment;
         let state = State::Claiming { attempt: 0 };
-        self.partitions.insert(partition, Entry { assignment, state, vain_claims: 0 });
+        self.partitions.insert(partition, Entry { assignment, state, vain_claims: 0, quiet: false });
         vec![Command::Claim(partition, assignment)]
     }
 
@@ -167,13 +173,13 @@ impl Protocol {
         vec![Command::Write(partition, entry.assignment, claim, flight.effort())]
     }
 
-    /// Idle partitions whose epoch in the database is higher than ours. Where a transaction is under way it finds out itself.
-    fn overruled(&self, epochs: &[(Partition, i64)]) -> Vec<Partition> {
-        let overruled = |(partition, seen): &&(Partition, i64)| {
-            let state = self.partitions.get(partition).map(|entry| &entry.state);
-            matches!(state, Some(State::Idle { claim }) if *seen > claim.epoch)
-        };
-        epochs.iter().filter(overruled).map(|(partition, _)| *partition).collect()
+    /// Idle partitions that the database has moved. Where a transaction is under way it finds out itself.
+    fn overruled(&mut self, seen: &BTreeMap<Partition, Position>) -> Vec<Partition> {
+        let entries = self.partitions.iter_mut();
+        let overruled = entries.filter_map(|(partition, entry)| {
+            entry.is_overruled(seen.get(partition).copied()).then_some(*partition)
+        });
+        overruled.collect()
     }
 
     /// Claims partitions again, because a claim checks what the log holds. A transaction under way is left alone: it commits
@@ -223,6 +229,15 @@ impl State {
 }
 
 impl Entry {
+    /// An answer may be older than our last claim or commit; the first one after it is believed only where it shows a higher
+    /// epoch. Where nothing has moved since, any other position means that the database has gone back in time.
+    fn is_overruled(&mut self, at: Option<Position>) -> bool {
+        let State::Idle { claim } = &self.state else { return false };
+        let quiet = std::mem::replace(&mut self.quiet, true);
+        let ours = Position { next_offset: claim.next_offset, epoch: claim.epoch };
+        at.is_some_and(|at| at.epoch > claim.epoch) || (quiet && at != Some(ours))
+    }
+
     fn claim_answered(&mut self, partition: Partition, outcome: ClaimOutcome) -> Vec<Command> {
         let (attempt, known_halt) = match &self.state {
             State::Claiming { attempt } => (*attempt, None),
@@ -238,10 +253,11 @@ impl Entry {
         match (outcome, known_halt) {
             (ClaimOutcome::Claimed(claim), _) => {
                 let from = claim.next_offset;
+                self.quiet = false;
                 self.state = State::Idle { claim };
                 vec![Command::Consume(partition, from)]
             }
-            (ClaimOutcome::Halted(halt), known) if known.as_ref() == Some(&halt) => {
+            (ClaimOutcome::Halted(halt), Some(known)) if known.name() == halt.name() => {
                 self.stay_halted(partition, halt)
             }
             (ClaimOutcome::Halted(halt), _) => self.halted(partition, halt),
@@ -284,8 +300,14 @@ impl Entry {
                 let refusals = flight.refusals.saturating_add(1);
                 self.ask_later(partition, claim, Flight { refusals, ..flight })
             }
+            WriteOutcome::NotTried => self.write_later(partition, claim, flight.next_attempt()),
             WriteOutcome::Unknown => self.ask_later(partition, claim, Flight { refusals: 0, ..flight }),
         }
+    }
+
+    fn write_later(&mut self, partition: Partition, claim: Claim, flight: Flight) -> Vec<Command> {
+        self.state = State::WaitingToWrite { claim, flight };
+        vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
     }
 
     fn ask_later(&mut self, partition: Partition, claim: Claim, flight: Flight) -> Vec<Command> {
@@ -296,6 +318,7 @@ impl Entry {
     fn committed(&mut self, mut claim: Claim, to: i64) {
         claim.next_offset = to;
         self.vain_claims = 0;
+        self.quiet = false;
         self.state = State::Idle { claim };
     }
 
@@ -318,8 +341,7 @@ impl Entry {
                 vec![Command::FoundCommitted(partition, flight.to)]
             }
             PositionOutcome::Known(Some(at)) if at.epoch == claim.epoch && at.next_offset == flight.from => {
-                self.state = State::WaitingToWrite { claim, flight };
-                vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
+                self.write_later(partition, claim, flight)
             }
             PositionOutcome::Known(Some(_) | None) => self.claim_again(partition),
         }

@@ -50,11 +50,11 @@ pub struct Job {
 
 /// Writes one batch and counts it.
 pub async fn write(job: Job) -> WriteOutcome {
-    let Ok(_turn) = job.writers.acquire().await else { return WriteOutcome::Unknown };
+    let Ok(_turn) = job.writers.acquire().await else { return WriteOutcome::NotTried };
     // Nothing has begun: where the process ends and the database is away, the next owner writes it.
     let hopeless = job.progress.is_stopping() && !job.breaker.is_healthy();
     if hopeless || !job.breaker.admit().await {
-        return WriteOutcome::Unknown;
+        return WriteOutcome::NotTried;
     }
     let started = Instant::now();
     match write_in_time(&job).await {
@@ -80,7 +80,11 @@ pub async fn write(job: Job) -> WriteOutcome {
         Err(WriteError::Store(error)) => {
             job.breaker.failed(&error);
             job.progress.write_failed(&job.claim, &job.batch, &error);
-            if error.trouble() == Trouble::Refusal { WriteOutcome::Refused } else { WriteOutcome::Unknown }
+            match error.trouble() {
+                Trouble::Environment => WriteOutcome::Unknown,
+                Trouble::Refusal => WriteOutcome::Refused,
+                Trouble::Contention => WriteOutcome::NotTried,
+            }
         }
     }
 }

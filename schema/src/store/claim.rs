@@ -134,15 +134,19 @@ impl Store {
         Ok(())
     }
 
-    /// The epochs of a topic's partitions: who sees a higher one than his own has been overruled.
+    /// The positions of a topic's partitions, without waiting for anybody: who sees a higher epoch than his own has been
+    /// overruled, and who has written nothing and sees another position knows that the database has gone back in time.
     ///
     /// # Errors
     /// The database did not answer.
-    pub async fn epochs(&self, group: &str, topic: &str) -> Result<Vec<(i32, i64)>, StoreError> {
+    pub async fn positions(&self, group: &str, topic: &str) -> Result<Vec<(i32, Position)>, StoreError> {
         let query = partition_offsets::table
             .filter(partition_offsets::consumer_group.eq(group))
             .filter(partition_offsets::topic.eq(topic))
-            .select((partition_offsets::partition, partition_offsets::epoch));
+            .select((
+                partition_offsets::partition,
+                (partition_offsets::next_offset, partition_offsets::epoch),
+            ));
         let mut session = self.checkout().await?;
         Ok(with_conn!(&mut session.conn(), c => query.load(c).await)?)
     }

@@ -1,7 +1,7 @@
 //! `Store::write`: the one transaction of the line. Everything that a batch changes, and its position, or nothing.
 //!
 //! What must stay true:
-//! - the position row is locked and compared first, and updated with the same predicate last; that last statement must
+//! - the position row is locked and compared first, and updated with the same predicate, and the lineage, last; it must
 //!   report one row. A COMMIT of an aborted transaction is answered as success: the last statement catches it;
 //! - the future is never a branch of `select!` and never dropped half-way: the server's timeouts bound it;
 //! - any error leaves "written or not" open; the caller asks `Store::position`.
@@ -184,7 +184,9 @@ async fn move_position(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> QueryResult<b
     let row = partition_offsets::table
         .find((&*claim.group, &*claim.topic, claim.partition))
         .filter(partition_offsets::next_offset.eq(batch.from))
-        .filter(partition_offsets::epoch.eq(claim.epoch));
+        .filter(partition_offsets::epoch.eq(claim.epoch))
+        // After a restore an epoch may come again, by then on another log.
+        .filter(partition_offsets::lineage_id.eq(claim.lineage_id));
     let changes = (partition_offsets::next_offset.eq(batch.to), partition_offsets::updated_at.eq(*now));
     let changed = with_conn!(conn, c => diesel::update(row).set(changes).execute(c).await)?;
     Ok(changed == 1)

@@ -1,5 +1,7 @@
 //! What goes into the protocol and what comes out of it.
 
+use std::collections::BTreeMap;
+
 use ledgerline_schema::store::{Claim, Effort, Halt, Position};
 
 /// A partition's number within the topic.
@@ -28,8 +30,9 @@ pub enum Event {
     ConsumeFailed(Partition),
     /// Kafka no longer has the offsets that we want, on some partition that it does not name.
     OffsetsLost,
-    /// The epochs that the database has now: a higher one than ours means that somebody has overruled us.
-    EpochsSeen(Vec<(Partition, i64)>),
+    /// The positions that the database has, if it answered: a higher epoch than ours means that somebody has overruled us;
+    /// another position or none, although nothing has moved since we looked last, that the database has gone back in time.
+    PositionsSeen(Option<BTreeMap<Partition, Position>>),
     /// No more batches: finish what is under way.
     Drain,
 }
@@ -56,6 +59,8 @@ pub enum WriteOutcome {
     Halted(Halt),
     /// The database answered and refused. That may be the data.
     Refused,
+    /// Nothing has begun: the database was not asked at all.
+    NotTried,
     /// Written or not: the database knows.
     Unknown,
 }

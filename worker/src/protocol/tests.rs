@@ -1,7 +1,5 @@
 //! Each rule of the protocol, event by event, and one random walk that checks what must stay true.
 
-use ledgerline_schema::store::Position;
-
 use super::*;
 
 fn claim(epoch: i64, next_offset: i64) -> Claim {
@@ -46,6 +44,10 @@ fn asking() -> Protocol {
 
 fn known(epoch: i64, next_offset: i64) -> Event {
     Event::PositionAnswered(0, 1, PositionOutcome::Known(Some(Position { next_offset, epoch })))
+}
+
+fn seen(partition: Partition, epoch: i64, next_offset: i64) -> Event {
+    Event::PositionsSeen(Some([(partition, Position { next_offset, epoch })].into()))
 }
 
 #[test]
@@ -136,10 +138,10 @@ fn a_halted_partition_stays_halted() {
     assert_eq!(protocol.on(Event::BatchReady(0, 10, 20)), []);
     // Nothing has changed, the database is silent, another reason, and then an operator has decided.
     assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
-    assert_eq!(protocol.on(halted), [recheck.clone()]);
+    assert_eq!(protocol.on(halted), std::slice::from_ref(&recheck));
     assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
     let silent = Event::ClaimAnswered(0, 1, ClaimOutcome::Unknown);
-    assert_eq!(protocol.on(silent), [recheck.clone()]);
+    assert_eq!(protocol.on(silent), std::slice::from_ref(&recheck));
     assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
     let other = Event::ClaimAnswered(0, 1, ClaimOutcome::Halted(Halt::OtherCluster));
     assert_eq!(protocol.on(other), [Command::Halt(0, Halt::OtherCluster), recheck]);
@@ -172,6 +174,22 @@ fn an_outage_in_between_starts_the_count_of_refusals_anew() {
 }
 
 #[test]
+fn what_was_not_tried_is_tried_later_and_forgets_no_refusal() {
+    let mut protocol = writing();
+    let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Refused));
+    let _ = protocol.on(Event::RetryDue(0, 1));
+    let _ = protocol.on(known(1, 10));
+    let _ = protocol.on(Event::RetryDue(0, 1));
+    let not_tried = Event::WriteEnded(0, 1, WriteOutcome::NotTried);
+    assert_eq!(protocol.on(not_tried), [Command::RetryLater(0, 1, 2)]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), Effort::Whole)]);
+    let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Refused));
+    let _ = protocol.on(Event::RetryDue(0, 1));
+    let _ = protocol.on(known(1, 10));
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), Effort::Isolate)]);
+}
+
+#[test]
 fn a_batch_over_the_budget_halts_the_partition_and_is_dropped() {
     let mut protocol = writing();
     let halt = Halt::DeadLetterBudget { detail: "all of them".into() };
@@ -186,14 +204,32 @@ fn a_batch_over_the_budget_halts_the_partition_and_is_dropped() {
 #[test]
 fn a_quiet_partition_notices_a_higher_epoch_and_a_busy_one_finds_out_itself() {
     let mut protocol = consuming();
-    for not_higher in [vec![], vec![(0, 1)], vec![(0, 0)], vec![(7, 9)]] {
-        assert_eq!(protocol.on(Event::EpochsSeen(not_higher)), []);
+    for not_higher in [seen(0, 1, 10), Event::PositionsSeen(None), Event::PositionsSeen(None)] {
+        assert_eq!(protocol.on(not_higher), []);
     }
-    assert_eq!(
-        protocol.on(Event::EpochsSeen(vec![(0, 2)])),
-        [Command::Drop(0), Command::RetryLater(0, 2, 1)]
-    );
-    assert_eq!(writing().on(Event::EpochsSeen(vec![(0, 2)])), []);
+    assert_eq!(protocol.on(seen(0, 2, 10)), [Command::Drop(0), Command::RetryLater(0, 2, 1)]);
+    assert_eq!(writing().on(seen(0, 2, 10)), []);
+}
+
+#[test]
+fn a_quiet_partition_notices_that_the_database_went_back_in_time() {
+    for back in [seen(0, 1, 5), seen(0, 0, 10), seen(0, 0, 5), Event::PositionsSeen(Some([].into()))] {
+        let mut protocol = consuming();
+        assert_eq!(protocol.on(back.clone()), [], "it may have been read before our claim");
+        assert_eq!(protocol.on(back), [Command::Drop(0), Command::RetryLater(0, 2, 1)]);
+    }
+}
+
+#[test]
+fn a_position_that_was_seen_before_a_commit_says_nothing() {
+    let mut protocol = consuming();
+    for (from, to) in [(10, 20), (20, 30), (30, 40)] {
+        assert_eq!(protocol.on(seen(0, 1, from)), []);
+        let _ = protocol.on(Event::BatchReady(0, from, to));
+        let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Committed));
+        assert_eq!(protocol.on(seen(0, 1, from)), []);
+        assert_eq!(protocol.on(seen(0, 1, to)), []);
+    }
 }
 
 #[test]
