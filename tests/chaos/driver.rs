@@ -37,8 +37,9 @@ async fn lane(world: &World, faults: &[(Fault, &'static str, usize, u64)], salt:
         pass(luck.millis(100, 900)).await;
         world.tell(&format!("{name} ..."));
         let done = fault.strike(world, &mut luck).await;
-        world.tell(&format!("... {name}: {}", done.as_deref().unwrap_or("could not be done")));
-        if done.is_some() {
+        let details = done.as_ref().map_or("could not be done", |(_, details)| details);
+        world.tell(&format!("... {name}: {details}"));
+        if let Some((fault, _)) = done {
             *world.done.lock().expect("the tally").entry(fault).or_default() += 1;
         }
     }

@@ -33,8 +33,11 @@ use producers::Producers;
 use report::Outcome;
 use world::{Servers, World};
 
+/// What `make test` runs. These three draw nearly all of the faults between them in that time.
+const SHORT: [u64; 3] = [118, 120, 123];
+const SHORT_SECONDS: u64 = 15;
 /// Records per second, all producers together; two slow cores keep up with it.
-const PER_SECOND: u32 = 600;
+const PER_SECOND: u32 = 800;
 /// How long the workers may take to have no lag after the last fault.
 const RECOVERY: Duration = Duration::from_secs(120);
 
@@ -63,16 +66,16 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {text:?}")))
 }
 
-/// Seeds and seconds: what was asked for; new luck where only a number of seeds was; else the same three as always.
+/// Seeds and seconds: what was asked for; new luck where only their number was; else the same as always.
 fn plan() -> (Vec<u64>, u64) {
     let (seed, count, seconds) = (setting("SEED"), setting("SEEDS"), setting("SECONDS"));
+    let seconds = seconds.unwrap_or(SHORT_SECONDS);
     let first = match (seed, count) {
+        (None, None) => return (SHORT.to_vec(), seconds),
         (Some(seed), _) => seed,
         (None, Some(_)) => u64::from(uuid::Uuid::new_v4().as_fields().0),
-        (None, None) => 1,
     };
-    let count = count.unwrap_or(if seed.is_some() { 1 } else { 3 });
-    ((first..first + count).collect(), seconds.unwrap_or(12))
+    ((first..first + count.unwrap_or(1)).collect(), seconds)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -94,7 +97,7 @@ async fn every_record_is_stored_exactly_once_whatever_fails() {
         .collect();
     assert!(
         violated.is_empty(),
-        "violated by the seeds {violated:?}; again: make chaos SEED=n SECONDS={seconds}"
+        "violated by the seeds {violated:?}; one of them again: make chaos SEED=n SECONDS={seconds}"
     );
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
-use crate::faults::seconds;
+use crate::faults::{Fault, seconds};
 use crate::fleet::WORKERS;
 use crate::proxy::Mode;
 use crate::sql::{number, text};
@@ -12,6 +12,8 @@ use crate::{pass, within};
 
 /// How long a worker may take to end after SIGTERM: what it is configured to, and some time for a slow machine.
 const DRAIN: Duration = Duration::from_secs(40);
+/// A member that is silent for longer than this is put out of its group.
+const SESSION: Duration = Duration::from_secs(6);
 
 pub async fn kill(world: &World, dice: &mut Dice) -> Option<String> {
     let worker = dice.below(WORKERS);
@@ -28,10 +30,10 @@ pub async fn pause(world: &World, dice: &mut Dice, (low, high): (u64, u64)) -> O
     Some(format!("worker {worker} for {}", seconds(span)))
 }
 
-/// Slows the worker's way to the database, so that it is inside a transaction most of the time; stops it there; and demands that
-/// the server sees a transaction that nobody goes on with.
-pub async fn pause_in_transaction(world: &World, dice: &mut Dice) -> Option<String> {
-    let (worker, span) = (dice.below(WORKERS), dice.millis(2_500, 6_500));
+/// Slows the worker's way to the database, so that it is inside a transaction most of the time; stops it there; and looks whether
+/// the server sees a transaction that nobody goes on with; without that it counts as a plain stop.
+pub async fn pause_in_transaction(world: &World, dice: &mut Dice) -> Option<(Fault, String)> {
+    let (worker, span) = (dice.below(WORKERS), dice.millis(2_500, 8_500));
     let mut sql = world.sql();
     let proxy = &world.fleet.proxies[worker];
     proxy.switch(Mode::Slow(Duration::from_millis(40)));
@@ -56,8 +58,12 @@ pub async fn pause_in_transaction(world: &World, dice: &mut Dice) -> Option<Stri
     pass(span).await;
     world.fleet.signal(worker, "CONT");
     proxy.switch(Mode::Open);
-    let place = if inside { "inside its transaction" } else { "not caught inside a transaction" };
-    stopped.then(|| format!("worker {worker} for {}, {place}", seconds(span)))
+    let (fault, place) = match inside {
+        true => (Fault::WorkerPauseInTransaction, "inside its transaction"),
+        false if span > SESSION => (Fault::WorkerPauseLong, "not caught inside a transaction"),
+        false => (Fault::WorkerPauseShort, "not caught inside a transaction"),
+    };
+    stopped.then(|| (fault, format!("worker {worker} for {}, {place}", seconds(span))))
 }
 
 /// Whether one of the sessions from these ports has a transaction in that state.

@@ -20,6 +20,8 @@ use crate::world::World;
 
 /// A worker's server ends its idle transaction after two seconds; the rest is for a slow machine.
 const IDLE_IN_TRANSACTION: f64 = 5.0;
+/// Four workers with a pool of six, and the sessions of those that were killed until the server has noticed.
+const CONNECTIONS: i64 = 48;
 
 /// A set of offsets in short: how many, their sum, their exclusive or.
 pub type Digest = (i64, i64, i64);
@@ -115,6 +117,9 @@ pub async fn watch(world: &World, ends: Arc<Ends>, stop: Arc<AtomicBool>) -> Sig
         sights
             .violations
             .push(format!("I9: a session was idle in transaction for {:.1} s", sights.idle_in_transaction));
+    }
+    if sights.connections > CONNECTIONS {
+        sights.violations.push(format!("I9: {} connections at a time", sights.connections));
     }
     sights
 }
