@@ -30,6 +30,7 @@ faults: ## Run the tests of single faults, with PostgreSQL away for OUTAGE=60 se
 SEEDS ?=
 SECONDS ?=
 SEED ?=
+
 chaos: ## Let everything fail and count: SEEDS=20 SECONDS=60 for new luck, SEED=n for a run of before
 	LEDGERLINE_CHAOS_SEEDS="$(SEEDS)" LEDGERLINE_CHAOS_SECONDS="$(SECONDS)" LEDGERLINE_CHAOS_SEED="$(SEED)" \
 	    scripts/services run -- cargo test -p ledgerline-worker --test chaos -- --nocapture

@@ -49,8 +49,8 @@ impl Seen {
 pub struct Sights {
     /// At which second, and the partitions.
     pub snapshots: Vec<(f64, BTreeMap<i32, Seen>)>,
-    /// Longest time without progress although there was something to read, per partition.
-    pub stalls: [Duration; PARTITIONS as usize],
+    /// Longest time without progress although there was something to read, and the second of its end, per partition.
+    pub stalls: [(Duration, f64); PARTITIONS as usize],
     pub idle_in_transaction: f64,
     pub connections: i64,
     pub violations: Vec<String>,
@@ -81,7 +81,9 @@ impl Sights {
             let index = usize::try_from(*partition).expect("a partition");
             match self.moved[index] {
                 Some((next, since)) if next == now.next && next < ends.get(*partition) => {
-                    self.stalls[index] = self.stalls[index].max(since.elapsed());
+                    if since.elapsed() > self.stalls[index].0 {
+                        self.stalls[index] = (since.elapsed(), at);
+                    }
                 }
                 _ => self.moved[index] = Some((now.next, Instant::now())),
             }
