@@ -3,7 +3,7 @@
 
 SERVICES_DIR ?= $(or $(TMPDIR),/tmp)/ledgerline-services-$(shell id -u)
 
-.PHONY: help demo test simulate test-real faults mutants services services-stop lint install
+.PHONY: help demo test simulate test-real faults chaos mutants services services-stop lint install
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,14 @@ OUTAGE ?= 60
 faults: ## Run the tests of single faults, with PostgreSQL away for OUTAGE=60 seconds
 	LEDGERLINE_TEST_OUTAGE_SECONDS=$(OUTAGE) scripts/services run -- \
 	    cargo test -p ledgerline-worker --test suite -- --nocapture faults
+
+SEEDS ?=
+SECONDS ?=
+SEED ?=
+
+chaos: ## Let everything fail and count: SEEDS=20 SECONDS=60 for new luck, SEED=n for a run of before
+	LEDGERLINE_CHAOS_SEEDS="$(SEEDS)" LEDGERLINE_CHAOS_SECONDS="$(SECONDS)" LEDGERLINE_CHAOS_SEED="$(SEED)" \
+	    scripts/services run -- cargo test -p ledgerline-worker --test chaos -- --nocapture
 
 mutants: ## Plant known bugs one by one and show which test notices each
 	scripts/services run -- scripts/mutants $(MUTANTS)

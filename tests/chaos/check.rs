@@ -348,3 +348,39 @@ fn digest(all: &BTreeSet<Place>, partition: i32, end: i64) -> Digest {
     let offsets = all.range((partition, 0)..(partition, end)).map(|(_, offset)| *offset);
     offsets.fold((0, 0, 0), |(count, sum, xor), offset| (count + 1, sum + offset, xor ^ offset))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(segments: &[(i64, i64)], next: i64, resets: &[(i64, i64)]) -> Stored {
+        let row = |(index, (from, to)): (usize, &(i64, i64))| {
+            [0, index as i64, *from, *to].map(|number| Some(number.to_string())).to_vec()
+        };
+        Stored {
+            quotes: Vec::new(),
+            dead: BTreeMap::new(),
+            ledger: segments.iter().enumerate().map(row).collect(),
+            positions: BTreeMap::from([(0, (0, next))]),
+            resets: resets.iter().map(|(from, to)| (0, *from, *to)).collect(),
+        }
+    }
+
+    fn found(segments: &[(i64, i64)], next: i64, resets: &[(i64, i64)]) -> usize {
+        let truth = Truth { ends: BTreeMap::from([(0, 9)]), ..Truth::default() };
+        chain(&truth, &stored(segments, next, resets), 0).len()
+    }
+
+    #[test]
+    fn a_chain_is_explained_by_resets_and_nothing_else() {
+        assert_eq!(found(&[(0, 5), (5, 9)], 9, &[]), 0);
+        assert_eq!(found(&[(0, 5), (3, 9)], 9, &[(5, 3)]), 0);
+        assert_eq!(found(&[(0, 5), (1, 9)], 9, &[(5, 3), (3, 1)]), 0, "twice in a row");
+        assert_eq!(found(&[(0, 9), (4, 9)], 9, &[(9, 4)]), 0, "the whole log again");
+        assert_eq!(found(&[(0, 5), (3, 9)], 9, &[]), 1, "an overlap");
+        assert_eq!(found(&[(0, 5), (6, 9)], 9, &[]), 1, "a gap");
+        assert_eq!(found(&[(0, 5), (3, 9)], 9, &[(4, 3)]), 2, "a reset from elsewhere, which has no trace");
+        assert_eq!(found(&[(0, 5)], 9, &[]), 1, "a position beyond the ledger");
+        assert_eq!(found(&[(0, 5)], 5, &[]), 1, "not at the end of the log");
+    }
+}

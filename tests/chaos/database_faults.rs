@@ -37,19 +37,21 @@ pub async fn terminate(world: &World, dice: &mut Dice) -> Option<String> {
     Some(format!("{count} within {}", seconds(span)))
 }
 
+/// Every worker's way is armed, so that it is one with work that is hit; all are disarmed as soon as one has had its share.
 pub async fn cut(world: &World, dice: &mut Dice, fault: Fault) -> Option<String> {
-    let (worker, count) = (dice.below(WORKERS), u32::try_from(dice.between(1, 4)).ok()?);
+    let count = u32::try_from(dice.between(1, 4)).ok()?;
     let mode = match fault {
         Fault::CutBeforeCommit => Mode::CutBeforeCommit,
         Fault::CutAfterCommit => Mode::CutAfterCommit,
         _ => Mode::CutAnswer,
     };
-    let proxy = &world.fleet.proxies[worker];
-    proxy.cut(mode, count);
-    within(Duration::from_secs(4), || std::future::ready(proxy.cuts_left() == 0)).await;
-    let done = count - proxy.cuts_left();
-    proxy.switch(Mode::Open);
-    (done > 0).then(|| format!("worker {worker}, {done} times"))
+    let proxies = &world.fleet.proxies;
+    proxies.iter().for_each(|proxy| proxy.cut(mode, count));
+    let spent = || std::future::ready(proxies.iter().any(|proxy| proxy.cuts_left() == 0));
+    within(Duration::from_secs(4), spent).await;
+    proxies.iter().for_each(|proxy| proxy.switch(Mode::Open));
+    let cuts: Vec<u32> = proxies.iter().map(|proxy| count - proxy.cuts_left()).collect();
+    cuts.iter().any(|cuts| *cuts > 0).then(|| format!("{cuts:?} times, by worker"))
 }
 
 pub async fn hole(world: &World, dice: &mut Dice) -> Option<String> {

@@ -8,6 +8,9 @@ use crate::faults::{DATABASE, Fault, MEMBERS};
 use crate::pass;
 use crate::world::World;
 
+/// So many cards in a row that no longer fit end the lane; else the quick faults would crowd its end.
+const MISFITS: usize = 3;
+
 /// Strikes until the time is over. Everything is as before when it returns.
 pub async fn run(world: &World, span: Duration) {
     let end = Instant::now() + span;
@@ -18,7 +21,7 @@ async fn lane(world: &World, faults: &[(Fault, &'static str, usize, u64)], salt:
     let mut dice = Dice::new(world.seed, salt);
     let mut deck = Vec::new();
     let mut tries = 0;
-    while tries < 50 {
+    while tries < MISFITS {
         let Some((fault, name, about)) = deck.pop() else {
             deck = shuffled(faults, &mut dice);
             continue;
@@ -30,11 +33,13 @@ async fn lane(world: &World, faults: &[(Fault, &'static str, usize, u64)], salt:
             tries += 1;
             continue;
         }
+        tries = 0;
         pass(luck.millis(100, 900)).await;
         world.tell(&format!("{name} ..."));
         let done = fault.strike(world, &mut luck).await;
-        world.tell(&format!("... {name}: {}", done.as_deref().unwrap_or("could not be done")));
-        if done.is_some() {
+        let details = done.as_ref().map_or("could not be done", |(_, details)| details);
+        world.tell(&format!("... {name}: {details}"));
+        if let Some((fault, _)) = done {
             *world.done.lock().expect("the tally").entry(fault).or_default() += 1;
         }
     }

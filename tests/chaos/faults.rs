@@ -45,7 +45,7 @@ pub const MEMBERS: [(Fault, &str, usize, u64); 8] = [
     (WorkerKill, "worker killed", 2, 1),
     (WorkerPauseShort, "worker stopped, shorter than its session", 1, 4),
     (WorkerPauseLong, "worker stopped, longer than its session", 1, 9),
-    (WorkerPauseInTransaction, "worker stopped inside a transaction", 2, 7),
+    (WorkerPauseInTransaction, "worker stopped inside a transaction", 2, 8),
     (RollingRestart, "rolling restart", 1, 6),
     (RebalanceStorm, "rebalance storm", 1, 7),
     (BrokerKill, "broker killed", 1, 7),
@@ -74,13 +74,14 @@ pub fn names() -> impl Iterator<Item = (Fault, &'static str)> {
 }
 
 impl Fault {
-    /// Does it, and undoes it. Answers the details for the timeline, or nothing where it could not be done.
-    pub async fn strike(self, world: &World, dice: &mut Dice) -> Option<String> {
-        match self {
+    /// Does it, and undoes it. Answers what was done in the end, with the details for the
+    /// timeline, or nothing where it could not be done.
+    pub async fn strike(self, world: &World, dice: &mut Dice) -> Option<(Self, String)> {
+        let done = match self {
             WorkerKill => member::kill(world, dice).await,
             WorkerPauseShort => member::pause(world, dice, (1_000, 4_000)).await,
             WorkerPauseLong => member::pause(world, dice, (7_000, 9_000)).await,
-            WorkerPauseInTransaction => member::pause_in_transaction(world, dice).await,
+            WorkerPauseInTransaction => return member::pause_in_transaction(world, dice).await,
             RollingRestart => member::rolling_restart(world).await,
             RebalanceStorm => member::rebalance_storm(world, dice).await,
             BrokerKill => member::broker_kill(world, dice).await,
@@ -95,7 +96,8 @@ impl Fault {
             ReadOnly => database::read_only(world, dice).await,
             RowLock => database::row_lock(world, dice).await,
             OperatorReset => database::operator_reset(world, dice).await,
-        }
+        };
+        Some((self, done?))
     }
 }
 

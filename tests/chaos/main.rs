@@ -33,8 +33,11 @@ use producers::Producers;
 use report::Outcome;
 use world::{Servers, World};
 
+/// What `make test` runs. These three draw nearly all of the faults between them in that time.
+const SHORT: [u64; 3] = [67, 117, 194];
+const SHORT_SECONDS: u64 = 15;
 /// Records per second, all producers together; two slow cores keep up with it.
-const PER_SECOND: u32 = 600;
+const PER_SECOND: u32 = 800;
 /// How long the workers may take to have no lag after the last fault.
 const RECOVERY: Duration = Duration::from_secs(120);
 
@@ -63,16 +66,16 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {text:?}")))
 }
 
-/// Seeds and seconds: what was asked for; new luck where only a number of seeds was; else the same three as always.
+/// Seeds and seconds: what was asked for; new luck where only their number was; else the same as always.
 fn plan() -> (Vec<u64>, u64) {
     let (seed, count, seconds) = (setting("SEED"), setting("SEEDS"), setting("SECONDS"));
+    let seconds = seconds.unwrap_or(SHORT_SECONDS);
     let first = match (seed, count) {
+        (None, None) => return (SHORT.to_vec(), seconds),
         (Some(seed), _) => seed,
         (None, Some(_)) => u64::from(uuid::Uuid::new_v4().as_fields().0),
-        (None, None) => 1,
     };
-    let count = count.unwrap_or(if seed.is_some() { 1 } else { 3 });
-    ((first..first + count).collect(), seconds.unwrap_or(12))
+    ((first..first + count.unwrap_or(1)).collect(), seconds)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -94,7 +97,7 @@ async fn every_record_is_stored_exactly_once_whatever_fails() {
         .collect();
     assert!(
         violated.is_empty(),
-        "violated by the seeds {violated:?}; again: make chaos SEED=n SECONDS={seconds}"
+        "violated by the seeds {violated:?}; one of them again: make chaos SEED=n SECONDS={seconds}"
     );
 }
 
@@ -110,6 +113,12 @@ async fn run(servers: &Arc<Servers>, seed: u64, span: Duration) -> Outcome {
         answer
     };
     let (sights, (ledgers, recovery)) = tokio::join!(watching, acting);
+    for (partition, (span, end)) in sights.stalls.iter().enumerate() {
+        world.tell(&format!(
+            "partition {partition} stood still for {:.1} s until {end:.1} s",
+            span.as_secs_f64()
+        ));
+    }
     let mut violations = std::mem::take(&mut *world.fleet.unasked.lock().expect("the ends"));
     if recovery.is_none() {
         violations
@@ -132,13 +141,12 @@ async fn run(servers: &Arc<Servers>, seed: u64, span: Duration) -> Outcome {
         dead_letters: stored.dead_letters(),
         resets: stored.resets(),
         snapshots: sights.snapshots.len(),
-        stalls: sights.stalls.to_vec(),
+        stalls: sights.stalls.iter().map(|(span, _)| *span).collect(),
         recovery,
         peak_mib: world.fleet.peak_mib(),
         connections: sights.connections,
         idle_in_transaction: sights.idle_in_transaction,
         violations,
-        folder: world.folder.clone(),
     };
     leave(&world, &outcome, &stored).await;
     outcome
@@ -202,14 +210,15 @@ fn cross_check(world: &World) -> Option<String> {
         .then(|| format!("verify ({}): {} {}", output.status, text(&output.stdout), text(&output.stderr)))
 }
 
-/// A clean run leaves nothing behind, another one everything.
+/// A clean run leaves nothing behind; a violated one, or one that was asked for by its seed, everything.
 async fn leave(world: &World, outcome: &Outcome, stored: &check::Stored) {
-    if outcome.violations.is_empty() {
+    if outcome.violations.is_empty() && setting("SEED").is_none() {
         let _ = std::fs::remove_dir_all(&world.folder);
         let mut admin = sql::Sql::new(world.servers.url("postgres"));
         let _ = admin.rows(&format!("drop database if exists {} with (force)", world.database)).await;
         return;
     }
+    println!("logs, timeline and tables are in {}", world.folder.display());
     let write = |name: &str, text: String| drop(std::fs::write(world.folder.join(name), text));
     write("timeline.txt", world.timeline());
     write("verdict.txt", outcome.text());

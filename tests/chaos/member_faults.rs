@@ -3,15 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
-use crate::faults::seconds;
+use crate::faults::{Fault, seconds};
 use crate::fleet::WORKERS;
 use crate::proxy::Mode;
-use crate::sql::{number, text};
+use crate::sql::{Sql, number, text};
 use crate::world::World;
 use crate::{pass, within};
 
 /// How long a worker may take to end after SIGTERM: what it is configured to, and some time for a slow machine.
 const DRAIN: Duration = Duration::from_secs(40);
+/// A member that is silent for longer than this is put out of its group.
+const SESSION: Duration = Duration::from_secs(6);
 
 pub async fn kill(world: &World, dice: &mut Dice) -> Option<String> {
     let worker = dice.below(WORKERS);
@@ -28,40 +30,54 @@ pub async fn pause(world: &World, dice: &mut Dice, (low, high): (u64, u64)) -> O
     Some(format!("worker {worker} for {}", seconds(span)))
 }
 
-/// Slows the worker's way to the database, so that it is inside a transaction most of the time; stops it there; and demands that
-/// the server sees a transaction that nobody goes on with.
-pub async fn pause_in_transaction(world: &World, dice: &mut Dice) -> Option<String> {
-    let (worker, span) = (dice.below(WORKERS), dice.millis(2_500, 6_500));
-    let mut sql = world.sql();
-    let proxy = &world.fleet.proxies[worker];
-    proxy.switch(Mode::Slow(Duration::from_millis(40)));
-    let start = Instant::now();
-    let mut inside = false;
-    let mut stopped = false;
-    while !inside && start.elapsed() < Duration::from_secs(3) {
-        if stopped {
-            world.fleet.signal(worker, "CONT");
-        }
-        if !in_transaction(&mut sql, &proxy.outgoing(), "state in ('active', 'idle in transaction')").await {
-            pass(Duration::from_millis(10)).await;
-            continue;
-        }
-        stopped = world.fleet.signal(worker, "STOP");
-        pass(Duration::from_millis(120)).await; // what is under way arrives
-        inside = in_transaction(&mut sql, &proxy.outgoing(), "state = 'idle in transaction'").await;
-    }
-    if !stopped {
-        stopped = world.fleet.signal(worker, "STOP");
+/// Slows the ways to the database, so that workers are inside transactions most of the time; stops one there; and looks whether
+/// the server sees a transaction that nobody goes on with. Without that it counts as a plain stop.
+pub async fn pause_in_transaction(world: &World, dice: &mut Dice) -> Option<(Fault, String)> {
+    let (first, span) = (dice.below(WORKERS), dice.millis(2_500, 8_500));
+    let ways = &world.fleet.proxies[..WORKERS];
+    ways.iter().for_each(|proxy| proxy.switch(Mode::Slow(Duration::from_millis(40))));
+    let (worker, inside) = stop_inside(world, first).await;
+    ways.iter().for_each(|proxy| proxy.switch(Mode::Open));
+    if !inside && !world.fleet.signal(worker, "STOP") {
+        return None;
     }
     pass(span).await;
     world.fleet.signal(worker, "CONT");
-    proxy.switch(Mode::Open);
-    let place = if inside { "inside its transaction" } else { "not caught inside a transaction" };
-    stopped.then(|| format!("worker {worker} for {}, {place}", seconds(span)))
+    let (fault, place) = match inside {
+        true => (Fault::WorkerPauseInTransaction, "inside its transaction"),
+        false if span > SESSION => (Fault::WorkerPauseLong, "not caught inside a transaction"),
+        false => (Fault::WorkerPauseShort, "not caught inside a transaction"),
+    };
+    Some((fault, format!("worker {worker} for {}, {place}", seconds(span))))
+}
+
+/// Stops one worker after the other, beginning with `first`, until one is caught inside a transaction; only that one stays
+/// stopped.
+async fn stop_inside(world: &World, first: usize) -> (usize, bool) {
+    let mut sql = world.sql();
+    let start = Instant::now();
+    for worker in (first..first + WORKERS).map(|index| index % WORKERS).cycle() {
+        if start.elapsed() > Duration::from_secs(3) {
+            break;
+        }
+        pass(Duration::from_millis(10)).await;
+        let proxy = &world.fleet.proxies[worker];
+        let working = "state in ('active', 'idle in transaction')";
+        if !in_transaction(&mut sql, &proxy.outgoing(), working).await || !world.fleet.signal(worker, "STOP")
+        {
+            continue;
+        }
+        pass(Duration::from_millis(120)).await; // what is under way arrives
+        if in_transaction(&mut sql, &proxy.outgoing(), "state = 'idle in transaction'").await {
+            return (worker, true);
+        }
+        world.fleet.signal(worker, "CONT");
+    }
+    (first, false)
 }
 
 /// Whether one of the sessions from these ports has a transaction in that state.
-async fn in_transaction(sql: &mut crate::sql::Sql, ports: &[u16], state: &str) -> bool {
+async fn in_transaction(sql: &mut Sql, ports: &[u16], state: &str) -> bool {
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     if ports.is_empty() {
         return false;
@@ -123,7 +139,7 @@ pub async fn broker_restart(world: &World) -> Option<String> {
 }
 
 /// The positions as the database has them: partition, next offset.
-pub async fn positions(world: &World, sql: &mut crate::sql::Sql) -> Result<Vec<(i32, i64)>, String> {
+pub async fn positions(world: &World, sql: &mut Sql) -> Result<Vec<(i32, i64)>, String> {
     let rows = sql
         .rows(&format!(
             "select partition, next_offset from partition_offsets where topic = '{}' order by 1",

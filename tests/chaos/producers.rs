@@ -11,7 +11,8 @@ use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
+use rdkafka::types::RDKafkaErrorCode::{MessageTimedOut, PurgeInflight};
 
 use crate::dice::Dice;
 use crate::events::{Id, PARTITIONS, PRODUCERS, event};
@@ -80,11 +81,7 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let outcome = match result {
             Ok(message) => Outcome::Acked(message.partition(), message.offset()),
-            Err((KafkaError::MessageProduction(code), _))
-                if *code == rdkafka::types::RDKafkaErrorCode::MessageTimedOut =>
-            {
-                Outcome::Unknown
-            }
+            Err((KafkaError::MessageProduction(MessageTimedOut | PurgeInflight), _)) => Outcome::Unknown,
             Err(_) => Outcome::Failed,
         };
         if let (Outcome::Acked(partition, offset), true) = (outcome, self.0.plain) {
@@ -211,7 +208,8 @@ impl One {
             let count = dice.between(5, 40);
             let first = self.count();
             let end = self.transaction(&producer, count, abort);
-            self.notes.0.ledger.lock().expect("the ledger").transactions.push((first, self.count(), end));
+            let transaction = (first, self.count(), end);
+            self.notes.0.ledger.lock().expect("the ledger").transactions.push(transaction);
             if end == End::Unknown {
                 producer = self.transactional(&id); // fences the old one and ends what it left open
             }
@@ -246,13 +244,16 @@ impl One {
         }
         let end = match abort {
             false => again(|| producer.flush(CALL).and_then(|()| producer.commit_transaction(CALL))),
-            true => again(|| producer.abort_transaction(CALL)),
+            true => again(|| producer.flush(CALL).and_then(|()| producer.abort_transaction(CALL))),
         };
         match end {
             Ok(()) if abort => End::Aborted,
             Ok(()) => End::Committed,
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
-                again(|| producer.abort_transaction(CALL)).map_or(End::Unknown, |()| End::Aborted)
+                // What is still on its way is given up; its answers have to be fetched before the abort can end.
+                producer.purge(PurgeConfig::default().queue().inflight());
+                let aborted = again(|| producer.flush(CALL).and_then(|()| producer.abort_transaction(CALL)));
+                aborted.map_or(End::Unknown, |()| End::Aborted)
             }
             Err(_) => End::Unknown,
         }

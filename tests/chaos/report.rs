@@ -24,8 +24,6 @@ pub struct Outcome {
     pub connections: i64,
     pub idle_in_transaction: f64,
     pub violations: Vec<String>,
-    /// Kept where something is wrong.
-    pub folder: PathBuf,
 }
 
 fn seconds(duration: Duration) -> String {
@@ -57,9 +55,6 @@ impl Outcome {
         );
         for violation in &self.violations {
             let _ = write!(text, "\n  {violation}");
-        }
-        if !self.violations.is_empty() {
-            let _ = write!(text, "\n  logs, timeline and tables are in {}", self.folder.display());
         }
         text
     }

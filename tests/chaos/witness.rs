@@ -20,6 +20,8 @@ use crate::world::World;
 
 /// A worker's server ends its idle transaction after two seconds; the rest is for a slow machine.
 const IDLE_IN_TRANSACTION: f64 = 5.0;
+/// Four workers with a pool of six, and the sessions of those that were killed until the server has noticed.
+const CONNECTIONS: i64 = 48;
 
 /// A set of offsets in short: how many, their sum, their exclusive or.
 pub type Digest = (i64, i64, i64);
@@ -47,8 +49,8 @@ impl Seen {
 pub struct Sights {
     /// At which second, and the partitions.
     pub snapshots: Vec<(f64, BTreeMap<i32, Seen>)>,
-    /// Longest time without progress although there was something to read, per partition.
-    pub stalls: [Duration; PARTITIONS as usize],
+    /// Longest time without progress although there was something to read, and the second of its end, per partition.
+    pub stalls: [(Duration, f64); PARTITIONS as usize],
     pub idle_in_transaction: f64,
     pub connections: i64,
     pub violations: Vec<String>,
@@ -79,7 +81,9 @@ impl Sights {
             let index = usize::try_from(*partition).expect("a partition");
             match self.moved[index] {
                 Some((next, since)) if next == now.next && next < ends.get(*partition) => {
-                    self.stalls[index] = self.stalls[index].max(since.elapsed());
+                    if since.elapsed() > self.stalls[index].0 {
+                        self.stalls[index] = (since.elapsed(), at);
+                    }
                 }
                 _ => self.moved[index] = Some((now.next, Instant::now())),
             }
@@ -115,6 +119,9 @@ pub async fn watch(world: &World, ends: Arc<Ends>, stop: Arc<AtomicBool>) -> Sig
         sights
             .violations
             .push(format!("I9: a session was idle in transaction for {:.1} s", sights.idle_in_transaction));
+    }
+    if sights.connections > CONNECTIONS {
+        sights.violations.push(format!("I9: {} connections at a time", sights.connections));
     }
     sights
 }
