@@ -247,6 +247,19 @@ fn secret(name: &str) -> Option<String> {
     std::env::var(format!("{PREFIX}{name}")).ok()
 }
 
+/// Who runs this process, for the operators' trail: the login's name, else the number of the user.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+pub fn os_user() -> String {
+    use std::os::unix::fs::MetadataExt;
+    let named = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let numbered = || std::fs::metadata("/proc/self").map(|process| format!("uid {}", process.uid()));
+    named
+        .filter(|name| !name.trim().is_empty())
+        .or_else(|| numbered().ok())
+        .unwrap_or_else(|| "unknown".into())
+}
+
 fn without_secrets(error: figment::Error) -> anyhow::Error {
     let key = error.path.join(".");
     match SECRETS.iter().any(|(_, secret)| *secret == key) {

@@ -4,6 +4,8 @@
 //! row locks) is matched in `insert.rs` and `claim.rs` and nowhere else.
 
 mod articles;
+mod audit;
+mod chain;
 mod claim;
 mod config;
 mod error;
@@ -13,15 +15,21 @@ mod insert;
 mod intern;
 mod isolate;
 mod ledger;
+mod letters;
 mod migrate;
 mod odds;
+mod operate;
 mod pool;
+mod positions;
 mod postgres;
 mod query;
 mod recheck;
+mod redrive;
 mod rows;
+mod settle;
 mod sqlite;
 mod sqlite_rows;
+mod undo;
 mod verify;
 mod version;
 mod write;
@@ -38,11 +46,16 @@ pub use claim::{Claim, ClaimAnswer, ClaimRequest, Lineage, LogRange, Position};
 pub use config::{DatabaseConfig, PoolConfig, Tls};
 pub use error::{StoreError, Trouble, WriteError};
 pub use halt::Halt;
+pub use letters::{Letter, LetterFilter, LetterGroup, LetterId, LetterStatus};
 pub use migrate::{MigrationStatus, SCHEMA_VERSION, SchemaState};
+pub use operate::{LogNow, Moved, Order};
 pub use pool::PoolState;
+pub use positions::PartitionState;
 pub use query::{LatestQuote, Movement, TableCount};
 pub use recheck::RecordCheck;
+pub use redrive::{REDRIVE_GROUP, Redrive, Redriven};
 pub use rows::{Effort, WriteJob};
+pub use settle::{Resolved, Selected};
 pub use verify::{LedgerSegment, Verification};
 pub use write::WriteReport;
 
