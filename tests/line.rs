@@ -8,7 +8,7 @@ use crate::support::worker::{Setup, Worker};
 use crate::support::{PATIENCE, eventually};
 
 /// A valid odds event with two quotes.
-fn odds(game: usize, second: usize) -> Value {
+pub fn odds(game: usize, second: usize) -> Value {
     json!({
         "specversion": "1.0", "type": "odds.v1", "id": format!("{game}-{second}"), "source": "test-scraper",
         "time": format!("2025-11-09T{:02}:{:02}:{:02}Z", second / 3600 % 24, second / 60 % 60, second % 60),
@@ -24,7 +24,7 @@ fn odds(game: usize, second: usize) -> Value {
     })
 }
 
-fn records(games: usize, seconds: usize) -> Vec<Record> {
+pub fn records(games: usize, seconds: usize) -> Vec<Record> {
     let pairs = (0..seconds).flat_map(|second| (0..games).map(move |game| (game, second)));
     pairs
         .map(|(game, second)| Record::of(&format!("test:game-{game}"), odds(game, second).to_string()))
@@ -32,14 +32,14 @@ fn records(games: usize, seconds: usize) -> Vec<Record> {
 }
 
 /// Waits until the group's positions reach the ends of the topic.
-async fn stored(database: &Database, topic: &str, partitions: i32) {
+pub async fn stored(database: &Database, topic: &str, partitions: i32) {
     let ends: i64 = (0..partitions).map(|partition| kafka::end(topic, partition)).sum();
     let sql = format!("select coalesce(sum(next_offset), 0) from partition_offsets where topic = '{topic}'");
     eventually("every record to be stored", || async { (database.number(&sql).await >= ends).then_some(()) })
         .await;
 }
 
-fn clean(setup: &Setup) {
+pub fn clean(setup: &Setup) {
     let verified: Value =
         serde_json::from_str(&setup.must(&["verify", "--kafka", "--strict", "--json"])).expect("JSON");
     assert_eq!(verified["ok"], json!(true), "{verified}");
@@ -285,7 +285,7 @@ async fn probes_metrics_and_a_graceful_stop() {
 }
 
 /// One HTTP request, without a client of its own.
-async fn get(address: &str, path: &str) -> String {
+pub async fn get(address: &str, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let request = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;

@@ -6,5 +6,6 @@ mod config;
 mod contracts;
 mod demo;
 mod line;
+mod operator;
 mod store;
 mod tidy;

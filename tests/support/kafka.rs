@@ -8,9 +8,9 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::{PATIENCE, service, unique};
+use super::{PATIENCE, eventually, service, unique};
 
 pub fn brokers() -> String {
     service("LEDGERLINE_TEST_KAFKA")
@@ -34,12 +34,33 @@ pub async fn topic(kind: &str, partitions: i32) -> String {
 
 pub async fn topic_at(brokers: &str, kind: &str, partitions: i32) -> String {
     let name = unique(kind);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
     let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
-    let results = admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+    let results = admin(brokers).create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
     results.into_iter().for_each(|result| drop(result.expect("the topic is created")));
     name
+}
+
+fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client")
+}
+
+/// Deletes what lies before an offset, as retention does.
+pub async fn delete_before(topic: &str, partition: i32, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+    admin(&brokers()).delete_records(&list, &AdminOptions::new()).await.expect("the records are deleted");
+}
+
+/// Deletes a topic and makes one of the same name.
+pub async fn make_again(name: &str, partitions: i32) {
+    let admin = admin(&brokers());
+    admin.delete_topics(&[name], &AdminOptions::new()).await.expect("Kafka answers");
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    eventually("the topic to be made again", async || {
+        let results = admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+        results.into_iter().all(|result| result.is_ok()).then_some(())
+    })
+    .await;
 }
 
 /// Asks the real Kafka for the end of a partition.
