@@ -3,15 +3,15 @@
 use ledgerline_schema::batch::{Batch, RowCounts};
 use ledgerline_schema::events::{EventKind, RawHeader, RawRecord, Reason};
 use ledgerline_schema::store::{
-    Letter, LetterFilter, LetterGroup, LetterId, LetterStatus, Redrive, Redriven, Resolved, Selected,
-    StoreError,
+    Letter, LetterFilter, LetterGroup, LetterId, LetterStatus, LogNow, LogRange, Order, Redrive, Redriven,
+    Resolved, Selected, StoreError,
 };
 use ledgerline_schema::time::UtcMicros;
 use ledgerline_worker::config::Config;
 use ledgerline_worker::redrive::{Outcome, Redriver};
 use serde_json::json;
 
-use super::lab::{At, Lab, Line, game, now, odds};
+use super::lab::{At, Lab, Line, claim, game, lineage, now, odds, request};
 
 on_both! {
     a_redriven_letter_is_applied_once,
@@ -32,6 +32,7 @@ on_both! {
     discarding_by_filter_leaves_a_trail,
     pruning_forgets_bytes_and_keeps_accounts,
     a_letter_redriven_again_after_truncation_is_accounted_for,
+    a_redriven_record_that_is_read_again_stays_settled,
 }
 
 const KIND: EventKind = EventKind::Odds;
@@ -407,5 +408,27 @@ async fn a_letter_redriven_again_after_truncation_is_accounted_for(lab: &Lab) {
     let redrive =
         Redrive { letter: &letter, batch: &batch, by: &Resolved { now: now().plus(1), ..by(false) } };
     assert_eq!(lab.store.redrive(&redrive).await.expect("redriven"), Redriven::Applied(APPLIED));
+    clean(lab).await;
+}
+
+async fn a_redriven_record_that_is_read_again_stays_settled(lab: &Lab) {
+    one_bad_price(lab).await;
+    redriver(lab, Some(mend()), false).redrive(&only(lab).await).await.expect("redriven");
+    let before = only(lab).await;
+    let log = LogNow { lineage: lineage(KIND, 0), range: LogRange { low: 0, high: 3 } };
+    let order = Order {
+        group: "group".into(),
+        topic: "odds".into(),
+        partition: 0,
+        actor: "an operator".into(),
+        reason: "a test".into(),
+        now: now(),
+    };
+    lab.store.reset(&order, &log, 0).await.expect("a reset");
+    let claim = claim(&lab.store, &request(lineage(KIND, 0))).await;
+    let mut line = Line { store: &lab.store, kind: KIND, claim, next: 0, hour: now().hour() };
+    let again = line.events(&[odds("g", 1, -110), odds("g", 2, 50), odds("g", 3, -110)]).await;
+    assert_eq!((again.dispositions.dead, again.rows.duplicate), (1, 4));
+    assert_eq!(only(lab).await, before);
     clean(lab).await;
 }

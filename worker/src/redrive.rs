@@ -61,7 +61,10 @@ impl Redriver {
     /// Nothing is read yet. The configuration says which kind a topic carries.
     #[must_use]
     pub fn new(config: &Config, store: Store, patch: Option<json_patch::Patch>, by: Resolved) -> Self {
-        let kinds = EventKind::ALL.iter().map(|kind| (config.topic(*kind).name, *kind)).collect();
+        let mut kinds: BTreeMap<String, EventKind> =
+            EventKind::ALL.iter().map(|kind| (config.topic(*kind).name, *kind)).collect();
+        // The default name of a kind that is switched off may be the topic of one that is not.
+        kinds.extend(config.enabled_topics().into_iter().map(|topic| (topic.name, topic.kind)));
         Self { store, kinds, patch, by }
     }
 

@@ -74,7 +74,7 @@ pub struct Verification {
     pub partitions: usize,
     /// Records accounted for.
     pub records: i64,
-    /// Offsets that operators gave up. No violation: each range is in `operator_actions`.
+    /// Offsets that operators gave up. No violation by itself.
     pub lost: i64,
     /// Offsets between two segments, or between the last segment and the position, that nobody accounts for.
     pub gaps: Vec<String>,

@@ -212,7 +212,19 @@ async fn letter(store: &Store, id: LetterId) -> anyhow::Result<Letter> {
     store.letter(id).await?.with_context(|| format!("there is no dead letter {id}"))
 }
 
+/// Ends quietly where the reader has seen enough (`dlq ls | head`).
 async fn ls(store: &Store, args: LsArgs) -> anyhow::Result<()> {
+    match list(store, args).await {
+        Err(error) if is_closed_pipe(&error) => Ok(()),
+        ended => ended,
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+async fn list(store: &Store, args: LsArgs) -> anyhow::Result<()> {
     let filter = args.filter.of_status(Some(args.status));
     let mut list = letters::List::new(args.json);
     let (mut after, mut left) = (args.after, args.limit);
@@ -221,9 +233,9 @@ async fn ls(store: &Store, args: LsArgs) -> anyhow::Result<()> {
         let Some(last) = page.last() else { break };
         after = Some(last.id());
         left -= page.len() as i64;
-        page.iter().for_each(|letter| list.add(letter));
+        page.iter().try_for_each(|letter| list.add(letter))?;
     }
-    list.end();
+    list.end()?;
     if left == 0
         && let Some(last) = after
     {

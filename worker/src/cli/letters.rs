@@ -29,11 +29,9 @@ impl List {
         Self { rows: (!json).then(|| vec![head]) }
     }
 
-    pub(super) fn add(&mut self, letter: &Letter) {
-        let Some(rows) = &mut self.rows else {
-            println!("{}", as_json(letter));
-            return;
-        };
+    /// Fails when nobody reads any more.
+    pub(super) fn add(&mut self, letter: &Letter) -> std::io::Result<()> {
+        let Some(rows) = &mut self.rows else { return writeln!(std::io::stdout(), "{}", as_json(letter)) };
         rows.push(vec![
             letter.id().to_string(),
             letter.topic.clone(),
@@ -45,11 +43,13 @@ impl List {
             excerpt(letter.detail.as_bytes(), EXCERPT),
             excerpt(&letter.payload, EXCERPT),
         ]);
+        Ok(())
     }
 
-    pub(super) fn end(self) {
-        if let Some(rows) = self.rows {
-            print!("{}", aligned(&rows));
+    pub(super) fn end(self) -> std::io::Result<()> {
+        match self.rows {
+            Some(rows) => std::io::stdout().write_all(aligned(&rows).as_bytes()),
+            None => Ok(()),
         }
     }
 }

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use ledgerline_schema::store::{LogNow, Moved, Order, PartitionState};
 use ledgerline_schema::time::UtcMicros;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::operator::{actor, connect, reason};
 use super::table::{aligned, row};
@@ -117,7 +117,7 @@ impl FromStr for Place {
     }
 }
 
-/// How long the questions about the ends of one topic may take together.
+/// How long the questions about the ends of the logs may take together.
 const ENDS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the command.
@@ -233,6 +233,7 @@ async fn ends(config: &Config, rows: &[PartitionState]) -> BTreeMap<(String, i32
         topics.entry(&row.topic).or_default().push(row.partition);
     }
     let mut ends = BTreeMap::new();
+    let deadline = Instant::now() + ENDS_TIMEOUT;
     for (topic, mut partitions) in topics {
         partitions.sort_unstable();
         partitions.dedup(); // several groups
@@ -245,7 +246,7 @@ async fn ends(config: &Config, rows: &[PartitionState]) -> BTreeMap<(String, i32
                 into.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((partition, range.high));
             }
         });
-        let _ = timeout(ENDS_TIMEOUT, questions).await; // what is not there by then is shown as unknown
+        let _ = timeout_at(deadline, questions).await; // what is not there by then is shown as unknown
         let found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         ends.extend(found.iter().map(|(partition, high)| ((topic.to_owned(), *partition), *high)));
     }

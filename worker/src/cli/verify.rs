@@ -152,6 +152,10 @@ async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::
         if reader.low > segment.from {
             reread.notes.push(format!("{name}: Kafka has nothing left below {}; not compared", reader.low));
         }
+        if reader.high < segment.from {
+            reread.missing.push(format!("{name}: the log ends at {} now", reader.high));
+            continue;
+        }
         reread.missing.extend(reader.compare(store, (&segment, whole), kind, &progress).await?);
     }
     progress.finish_and_clear();
@@ -211,6 +215,7 @@ async fn is_same_log(config: &Config, segment: &LedgerSegment) -> anyhow::Result
 struct Reader {
     consumer: BaseConsumer,
     low: i64,
+    high: i64,
 }
 
 impl Reader {
@@ -222,12 +227,12 @@ impl Reader {
         let consumer: BaseConsumer = client.create().context("cannot create a Kafka consumer")?;
         let (topic, partition) = (&segment.topic, segment.partition);
         let watermarks = consumer.fetch_watermarks(topic, partition, QUESTION_TIMEOUT);
-        let (low, _) =
+        let (low, high) =
             watermarks.with_context(|| format!("cannot ask for the range of {topic}[{partition}]"))?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(segment.from.max(low)))?;
         consumer.assign(&list)?;
-        Ok(Self { consumer, low })
+        Ok(Self { consumer, low, high })
     }
 
     async fn compare(
