@@ -237,4 +237,62 @@ mod tests {
         let found = check(&[segment(1, 0, 5), redriven], 5);
         assert!(found.ok() && found.records == 5, "{found:?}");
     }
+
+    /// A history that follows the rules: segments, jumps, and the position in the end.
+    #[derive(Default)]
+    struct History {
+        segments: Vec<LedgerSegment>,
+        jumps: Vec<Jump>,
+        at: (i32, i64),
+        start: i64,
+        epoch: i64,
+    }
+
+    impl History {
+        /// Writes `n` offsets, gives `n` up, goes back by `n`, or moves into log `n`.
+        fn step(&mut self, kind: u8, n: i64) {
+            let (lineage_id, next) = self.at;
+            self.epoch += 1;
+            let written = LedgerSegment { lineage_id, ..segment(self.epoch, next, next + n) };
+            match kind {
+                0 | 1 => self.segments.push(written),
+                2 => self.segments.push(LedgerSegment { applied: 0, lost: n, ..written }),
+                3 => self.jumps.push(jump(self.epoch, self.at, (lineage_id, (next - n).max(0)))),
+                _ if n as i32 % 3 == lineage_id => return, // another log, that is
+                _ => {
+                    self.jumps.push(jump(self.epoch, self.at, (n as i32 % 3, n)));
+                    self.start = n;
+                }
+            }
+            self.at = match kind {
+                0..=2 => (lineage_id, next + n),
+                _ => self.jumps.last().map_or(self.at, |last| {
+                    (last.lineage_after.unwrap_or_default(), last.to.unwrap_or_default())
+                }),
+            };
+        }
+
+        fn check(&self, jumps: &[Jump]) -> Verification {
+            check_segments(&self.segments, &[position(self.at.0, self.start, self.at.1)], jumps)
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_written_down_verifies_and_a_missing_reset_does_not(
+            steps in proptest::collection::vec((0u8..5, 1i64..9), 0..25)
+        ) {
+            let mut history = History::default();
+            steps.iter().for_each(|(kind, n)| history.step(*kind, *n));
+            let found = history.check(&history.jumps);
+            proptest::prop_assert!(found.ok(), "{:?}", found);
+            for (number, gone) in history.jumps.iter().enumerate() {
+                if gone.lineage_before == gone.lineage_after && gone.from != gone.to {
+                    let mut others = history.jumps.clone();
+                    others.remove(number);
+                    proptest::prop_assert!(!history.check(&others).ok(), "without {:?}", gone);
+                }
+            }
+        }
+    }
 }

@@ -4,7 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Integer};
 use diesel_async::RunQueryDsl;
 
 use super::error::StoreError;
@@ -186,9 +188,12 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Letter>, StoreError> {
         let LetterId { lineage_id, offset } = after.unwrap_or_default();
-        let later = letters::lineage_id
-            .gt(lineage_id)
-            .or(letters::lineage_id.eq(lineage_id).and(letters::record_offset.gt(offset)));
+        // As one row value, which the primary key's index answers: a page costs the same wherever it starts.
+        let later = sql::<Bool>("(lineage_id, record_offset) > (")
+            .bind::<Integer, _>(lineage_id)
+            .sql(", ")
+            .bind::<BigInt, _>(offset)
+            .sql(")");
         let query = letters::table
             .filter(later)
             .filter(matching!(filter))
