@@ -141,7 +141,7 @@ async fn change_in_tx(
     claim.epoch = state.epoch + 1;
     claim.exempt_to = state.budget_exempt_to;
     let (mut start, from) = (state.start_offset, state.next_offset);
-    let (action, next, to) = match change {
+    let (action, next, to, lost) = match change {
         Change::Reset { to } => {
             if is_other_log(&state, &log.lineage) {
                 claim.lineage_id = intern_lineage(conn, &log.lineage).await?;
@@ -151,24 +151,23 @@ async fn change_in_tx(
                 not_forward(from, to)?;
             }
             within(to, log.range)?;
-            (audit::RESET, to, to)
+            (audit::RESET, to, to, 0)
         }
         Change::AcceptLoss { to } => {
             let to = to.unwrap_or(log.range.low);
             can_be_given_up(&state, log, to)?;
             ledger::give_up(conn, &claim, order.now.hour(), from, to).await?;
-            ("accept_loss", to, to)
+            ("accept_loss", to, to, to - from)
         }
         Change::Resume { until } => {
             can_resume(&state, until)?;
             claim.exempt_to = until;
-            ("resume", from, until)
+            ("resume", from, until, 0)
         }
     };
     claim.next_offset = next;
     store(conn, &claim, start, order.now).await?;
     audit_row(conn, order, (&state, &claim), action, to).await?;
-    let lost = if action == "accept_loss" { to - from } else { 0 };
     let (lineage_before, lineage_after) = (state.lineage_id, claim.lineage_id);
     Ok(Moved { from, to, epoch: claim.epoch, lineage_before, lineage_after, lost })
 }

@@ -49,6 +49,8 @@ enum Change<'a> {
 
 /// A letter that was changed: lineage, topic, partition, offset.
 type Changed = (i32, String, i32, i64);
+const CHANGED: (letters::lineage_id, letters::topic, letters::partition, letters::record_offset) =
+    (letters::lineage_id, letters::topic, letters::partition, letters::record_offset);
 
 impl Store {
     /// Gives letters up for good. Answers how many.
@@ -99,12 +101,7 @@ async fn settle_in_tx(conn: &mut Conn<'_>, change: Change<'_>, by: &Resolved) ->
 async fn discard(conn: &mut Conn<'_>, filter: &LetterFilter, by: &Resolved) -> QueryResult<Vec<Changed>> {
     let dead = letters::table.filter(letters::status.eq("dead")).filter(matching!(filter));
     let changes = (letters::status.eq(LetterStatus::Discarded.name()), letters::resolved_at.eq(by.now));
-    let update = diesel::update(dead).set(changes).returning((
-        letters::lineage_id,
-        letters::topic,
-        letters::partition,
-        letters::record_offset,
-    ));
+    let update = diesel::update(dead).set(changes).returning(CHANGED);
     with_conn!(conn, c => update.load(c).await)
 }
 
@@ -114,12 +111,7 @@ async fn discard_one(conn: &mut Conn<'_>, id: LetterId, by: &Resolved) -> Result
         .filter(letters::record_offset.eq(id.offset))
         .filter(letters::status.eq("dead"));
     let changes = (letters::status.eq(LetterStatus::Discarded.name()), letters::resolved_at.eq(by.now));
-    let update = diesel::update(dead).set(changes).returning((
-        letters::lineage_id,
-        letters::topic,
-        letters::partition,
-        letters::record_offset,
-    ));
+    let update = diesel::update(dead).set(changes).returning(CHANGED);
     let changed: Vec<Changed> = with_conn!(conn, c => update.load(c).await)?;
     if changed.is_empty() {
         return Err(StoreError::Rejected(format!("there is no dead letter {id} that is not settled yet")));
@@ -138,12 +130,7 @@ async fn prune(conn: &mut Conn<'_>, before: UtcMicros, by: &Resolved) -> QueryRe
         letters::headers.eq(Json("[]".into())),
         letters::pruned_at.eq(by.now),
     );
-    let update = diesel::update(settled).set(changes).returning((
-        letters::lineage_id,
-        letters::topic,
-        letters::partition,
-        letters::record_offset,
-    ));
+    let update = diesel::update(settled).set(changes).returning(CHANGED);
     with_conn!(conn, c => update.load(c).await)
 }
 
