@@ -7,6 +7,7 @@ mod contracts;
 mod demo;
 mod faults;
 mod line;
+mod operator;
 mod poison;
 mod roles;
 mod secrets;

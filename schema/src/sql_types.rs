@@ -18,6 +18,9 @@ use crate::time::UtcMicros;
 #[diesel(sqlite_type(name = "Text"))]
 pub struct UtcTimestamp;
 
+/// Ordered on both: the text has a fixed width.
+impl diesel::sql_types::SqlOrd for UtcTimestamp {}
+
 /// `jsonb` on PostgreSQL; text on SQLite.
 #[derive(Debug, Clone, Copy, SqlType, diesel::query_builder::QueryId)]
 #[diesel(postgres_type(oid = 3802, array_oid = 3807))]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ledgerline_schema::events::EventKind;
-use ledgerline_schema::store::{DatabaseConfig, Store, StoreError, WriteError};
+use ledgerline_schema::store::{
+    DatabaseConfig, LetterFilter, Redrive, Redriven, Resolved, Store, StoreError, WriteError,
+};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::lab::{At, Lab, Line, odds, on_postgres};
@@ -127,6 +129,37 @@ async fn waiting_for_a_lock_is_bounded_by_the_server() {
             drop(holder);
             assert_eq!(line.position().await.next_offset, 0);
             line.try_write(&batch).await.expect("written");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_waits_in_vain_counts_nothing() {
+    let lock: fn(&mut DatabaseConfig) = |config| config.lock_timeout_ms = 100;
+    let statement: fn(&mut DatabaseConfig) = |config| config.statement_timeout_ms = 100;
+    for adjust in [lock, statement] {
+        on_postgres(async |lab: &Lab| {
+            let store = store(&lab.database, adjust).await;
+            let mut line = Line::open(&store, KIND).await;
+            line.events(&[odds("g", 1, 50), odds("g", 2, -110)]).await;
+            let before = lab.database.contents().await;
+            let letter = store.letters(&LetterFilter::default(), None, 1).await.expect("letters").remove(0);
+            let (reason, actor) = ("a test".into(), "an operator".into());
+            let by = Resolved { actor, reason, now: super::lab::now(), dry_run: false };
+            let mended = super::lab::batch(KIND, 0, &[At::Event(odds("g", 1, -110))]);
+            let redrive = Redrive { letter: &letter, batch: &mended, by: &by };
+            let holder = connect(&lab.database.url).await;
+            for table in ["odds", "dead_letters", "offset_ledger"] {
+                let lock = format!("begin; lock table {table} in access exclusive mode");
+                holder.batch_execute(&lock).await.expect("the lock");
+                let stuck = store.redrive(&redrive).await;
+                assert!(matches!(stuck, Err(StoreError::Query(_))), "{table}: {stuck:?}");
+                holder.batch_execute("rollback").await.expect("the lock is gone");
+                assert_eq!(lab.database.contents().await, before, "{table}");
+            }
+            assert!(matches!(store.redrive(&redrive).await, Ok(Redriven::Applied(_))));
+            assert!(store.verify(None).await.expect("an answer").ok());
         })
         .await;
     }

@@ -101,7 +101,9 @@ async fn every_table_is_counted(lab: &Lab) {
 
 async fn the_positions_of_a_topic_are_listed(lab: &Lab) {
     let line = written(lab, &[(1, -110), (2, -110)]).await;
-    let found = lab.store.group_positions("odds").await.expect("an answer");
-    assert_eq!(found, [("group".to_owned(), 0, line.claim.lineage_id, 2)]);
-    assert!(lab.store.group_positions("games").await.expect("an answer").is_empty());
+    let found = lab.store.partitions(Some("odds")).await.expect("an answer");
+    let found: Vec<_> =
+        found.iter().map(|row| (&*row.group, row.partition, row.lineage_id, row.next_offset)).collect();
+    assert_eq!(found, [("group", 0, line.claim.lineage_id, 2)]);
+    assert!(lab.store.partitions(Some("games")).await.expect("an answer").is_empty());
 }

@@ -10,7 +10,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::{PATIENCE, service, unique};
+use super::{PATIENCE, eventually, service, unique};
 
 pub fn brokers() -> String {
     service("LEDGERLINE_TEST_KAFKA")
@@ -39,23 +39,22 @@ pub async fn topic_at(brokers: &str, kind: &str, partitions: i32) -> String {
 /// A topic with further settings.
 pub async fn topic_with(brokers: &str, kind: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
     let name = unique(kind);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
     let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
     let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
-    let results = admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+    let results = admin(brokers).create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
     results.into_iter().for_each(|result| drop(result.expect("the topic is created")));
     name
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("an admin client")
+fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client")
 }
 
 /// Adds partitions until there are `total`.
 pub async fn grow(topic: &str, total: usize) {
     let grown = NewPartitions::new(topic, total);
-    let results = admin().create_partitions([&grown], &AdminOptions::new()).await.expect("Kafka answers");
+    let results =
+        admin(&brokers()).create_partitions([&grown], &AdminOptions::new()).await.expect("Kafka answers");
     results.into_iter().for_each(|result| drop(result.expect("the topic grows")));
 }
 
@@ -63,7 +62,19 @@ pub async fn grow(topic: &str, total: usize) {
 pub async fn delete_before(topic: &str, partition: i32, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
-    admin().delete_records(&list, &AdminOptions::new()).await.expect("the records are deleted");
+    admin(&brokers()).delete_records(&list, &AdminOptions::new()).await.expect("the records are deleted");
+}
+
+/// Deletes a topic and makes one of the same name.
+pub async fn make_again(name: &str, partitions: i32) {
+    let admin = admin(&brokers());
+    admin.delete_topics(&[name], &AdminOptions::new()).await.expect("Kafka answers");
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    eventually("the topic to be made again", async || {
+        let results = admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+        results.into_iter().all(|result| result.is_ok()).then_some(())
+    })
+    .await;
 }
 
 /// Asks the real Kafka for the end of a partition.

@@ -18,7 +18,7 @@ use ledgerline_schema::time::UtcMicros;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::config_error;
+use crate::config_error::without_secrets;
 
 /// Everything that can be configured; each section has safe defaults.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -252,17 +252,17 @@ fn secret(name: &str) -> Option<String> {
     std::env::var(format!("{PREFIX}{name}")).ok()
 }
 
-/// What is wrong and where, and nothing of what is there: a password may stand in the wrong place.
-fn without_secrets(error: figment::Error) -> anyhow::Error {
-    let key = error.path.join(".");
-    let inside =
-        |secret: &str| key.strip_prefix(secret).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    if SECRETS.iter().any(|(_, secret)| inside(secret)) {
-        return anyhow::anyhow!("{key}: must be a text in quotes");
-    }
-    let problems: Vec<String> = error.into_iter().map(config_error::without_values).collect();
-    // The layers have a name that no user has written.
-    anyhow::anyhow!("{}", problems.join("; ").replace("\"default.", "\""))
+/// Who runs this process, for the operators' trail: the login's name, else the number of the user.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+pub fn os_user() -> String {
+    use std::os::unix::fs::MetadataExt;
+    let named = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let numbered = || std::fs::metadata("/proc/self").map(|process| format!("uid {}", process.uid()));
+    named
+        .filter(|name| !name.trim().is_empty())
+        .or_else(|| numbered().ok())
+        .unwrap_or_else(|| "unknown".into())
 }
 
 impl Config {
@@ -285,8 +285,10 @@ impl Config {
                 layers = layers.merge((key, value));
             }
         }
-        let mut config: Self =
-            layers.extract().map_err(without_secrets).context("cannot read the configuration")?;
+        let mut config: Self = layers
+            .extract()
+            .map_err(|error| without_secrets(error, &SECRETS))
+            .context("cannot read the configuration")?;
         config.prefer_environment();
         config.check()?;
         Ok(config)

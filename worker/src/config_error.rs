@@ -3,8 +3,21 @@
 
 use figment::error::{Actual, Kind, OneOf};
 
-/// What is wrong with the configuration, by key and place.
-pub fn without_values(mut error: figment::Error) -> String {
+/// What is wrong and where, and nothing of what is there: a password may stand in the wrong place.
+pub fn without_secrets(error: figment::Error, secrets: &[(&str, &str)]) -> anyhow::Error {
+    let key = error.path.join(".");
+    let inside =
+        |secret: &str| key.strip_prefix(secret).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if secrets.iter().any(|(_, secret)| inside(secret)) {
+        return anyhow::anyhow!("{key}: must be a text in quotes");
+    }
+    let problems: Vec<String> = error.into_iter().map(without_values).collect();
+    // The layers have a name that no user has written.
+    anyhow::anyhow!("{}", problems.join("; ").replace("\"default.", "\""))
+}
+
+/// One problem, by key and place.
+fn without_values(mut error: figment::Error) -> String {
     let nameless = |actual| match actual {
         Actual::Str(_) | Actual::Char(_) | Actual::Bytes(_) => Actual::Other("text".into()),
         other => other,

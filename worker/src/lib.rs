@@ -22,6 +22,7 @@ pub mod pipeline;
 pub mod progress;
 pub mod protocol;
 pub mod publisher;
+pub mod redrive;
 pub mod source;
 pub mod telemetry;
 pub mod workers;

@@ -34,6 +34,9 @@ pub enum Halt {
     },
 }
 
+/// The halt that `offsets resume` is for.
+pub(super) const BUDGET: &str = "dead_letter_budget";
+
 impl Halt {
     /// The name in metrics and in the database.
     #[must_use]
@@ -44,7 +47,7 @@ impl Halt {
             Self::AheadOfLog { .. } => "ahead_of_log",
             Self::TopicRecreated => "topic_recreated",
             Self::OtherCluster => "other_cluster",
-            Self::DeadLetterBudget { .. } => "dead_letter_budget",
+            Self::DeadLetterBudget { .. } => BUDGET,
         }
     }
 

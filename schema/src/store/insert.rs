@@ -178,6 +178,42 @@ pub(super) async fn game_refs(conn: &mut Conn<'_>, refs: Vec<RefKey>) -> QueryRe
 /// Most dead letters of one statement: 13 parameters each, PostgreSQL takes 65,535.
 const LETTERS_PER_STATEMENT: usize = 1_000;
 
+/// Where a dead letter of the same offset is stored: another record came in its place (the log was truncated and went on), so
+/// it takes the place of the old one and starts anew. The same record stays as it is, whatever became of it; one whose bytes
+/// were pruned is known by its timestamp.
+macro_rules! or_replace_another_record {
+    ($insert:expr) => {{
+        use diesel::query_dsl::methods::FilterDsl as _;
+        use diesel::upsert::excluded;
+        use $crate::schema::dead_letters as l;
+        $insert
+            .on_conflict((l::lineage_id, l::record_offset))
+            .do_update()
+            .set((
+                l::record_timestamp.eq(excluded(l::record_timestamp)),
+                l::key.eq(excluded(l::key)),
+                l::payload.eq(excluded(l::payload)),
+                l::headers.eq(excluded(l::headers)),
+                l::reason.eq(excluded(l::reason)),
+                l::detail.eq(excluded(l::detail)),
+                l::correlation_id.eq(excluded(l::correlation_id)),
+                l::trace_parent.eq(excluded(l::trace_parent)),
+                l::created_at.eq(excluded(l::created_at)),
+                l::status.eq("dead"),
+                l::attempts.eq(0),
+                l::attempted_at.eq(None::<$crate::time::UtcMicros>),
+                l::resolved_at.eq(None::<$crate::time::UtcMicros>),
+                l::pruned_at.eq(None::<$crate::time::UtcMicros>),
+            ))
+            .filter(
+                l::payload
+                    .ne(excluded(l::payload))
+                    .and(l::pruned_at.is_null().or(l::record_timestamp.ne(excluded(l::record_timestamp)))),
+            )
+    }};
+}
+pub(super) use or_replace_another_record;
+
 /// Stores the dead letters of a batch. One that another group stored before is the same record: it stays as it is.
 pub(super) async fn dead_letters(
     conn: &mut Conn<'_>,
@@ -189,7 +225,7 @@ pub(super) async fn dead_letters(
         match conn {
             Conn::Postgres(c) => {
                 let insert = diesel::insert_into(letters::table).values(rows);
-                insert.on_conflict_do_nothing().execute(c).await?;
+                or_replace_another_record!(insert).execute(c).await?;
             }
             Conn::Sqlite(c) => blocking(c, move |c| sqlite_rows::insert_dead_letters(c, rows)).await?,
         }

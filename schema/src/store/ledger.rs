@@ -69,3 +69,25 @@ pub(super) async fn extend(conn: &mut Conn<'_>, entry: &Entry<'_>) -> QueryResul
     let changed = with_conn!(conn, c => upsert.execute(c).await)?;
     Ok(changed == 1)
 }
+
+/// Accounts for offsets that an operator gave up, in a row of their own: the claim's epoch is that of the operator's action.
+pub(super) async fn give_up(
+    conn: &mut Conn<'_>,
+    claim: &Claim,
+    hour: UtcMicros,
+    from: i64,
+    to: i64,
+) -> QueryResult<()> {
+    let row = (
+        ledger::consumer_group.eq(&*claim.group),
+        ledger::lineage_id.eq(claim.lineage_id),
+        ledger::epoch.eq(claim.epoch),
+        ledger::hour.eq(hour),
+        ledger::from_offset.eq(from),
+        ledger::to_offset.eq(to),
+        ledger::lost.eq(to - from),
+    );
+    let insert = diesel::insert_into(ledger::table).values(row);
+    with_conn!(conn, c => insert.execute(c).await)?;
+    Ok(())
+}

@@ -4,6 +4,7 @@
 use diesel::prelude::*;
 
 use super::AsyncSqlite;
+use super::insert::or_replace_another_record;
 use super::rows::{DeadLetterRow, NewSelection, OddsColumns, RefKey, StoredRow};
 use crate::schema::{dead_letters, game_refs, odds, selections};
 use crate::time::UtcMicros;
@@ -76,10 +77,11 @@ pub(super) fn insert_game_refs(c: &mut SqliteConnection, refs: &[RefKey]) -> Que
     })
 }
 
-/// Stores the dead letters that are not there yet.
+/// Stores the dead letters that are not there yet, and those that take the place of another record.
 pub(super) fn insert_dead_letters(c: &mut SqliteConnection, rows: Vec<DeadLetterRow>) -> QueryResult<()> {
     for row in rows {
-        diesel::insert_into(dead_letters::table).values(row).on_conflict_do_nothing().execute(c)?;
+        let insert = diesel::insert_into(dead_letters::table).values(row);
+        or_replace_another_record!(insert).execute(c)?;
     }
     Ok(())
 }

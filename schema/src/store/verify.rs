@@ -1,14 +1,15 @@
 //! What the ledger proves. Called by `ledgerline verify`; reads only, in one snapshot.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
+use super::chain::{Jump, check_segments};
 use super::error::StoreError;
-use super::{Conn, Store, with_conn};
-use crate::schema::{articles, games, lineages, odds, offset_ledger as ledger, partition_offsets};
+use super::{Conn, Store, audit, positions, with_conn};
+use crate::schema::{articles, games, lineages, odds, offset_ledger as ledger, operator_actions as actions};
 
 /// One row of the ledger with the log it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -25,6 +26,8 @@ pub struct LedgerSegment {
     pub cluster_id: String,
     /// The incarnation of the topic; empty where the broker did not tell.
     pub topic_id: String,
+    /// The claim under which it was written, or the operator's action; grows with time.
+    pub epoch: i64,
     /// First offset.
     pub from: i64,
     /// One past the last offset.
@@ -71,6 +74,8 @@ pub struct Verification {
     pub partitions: usize,
     /// Records accounted for.
     pub records: i64,
+    /// Offsets that operators gave up. No violation by itself.
+    pub lost: i64,
     /// Offsets between two segments, or between the last segment and the position, that nobody accounts for.
     pub gaps: Vec<String>,
     /// Offsets that two segments account for.
@@ -94,19 +99,8 @@ impl Verification {
     }
 }
 
-/// One position row.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-struct PositionRow {
-    group: String,
-    topic: String,
-    partition: i32,
-    lineage_id: i32,
-    start_offset: i64,
-    next_offset: i64,
-}
-
 impl Store {
-    /// The ledger's segments, in the order of group, topic, partition, offset. `topic` narrows them.
+    /// The ledger's segments, in the order of group, lineage, time. `topic` narrows them.
     ///
     /// # Errors
     /// The database did not answer.
@@ -130,16 +124,6 @@ impl Store {
             Conn::Sqlite(c) => c.transaction(async |c| verify_in_tx(&mut Conn::Sqlite(c), topic).await).await,
         }?)
     }
-
-    /// The interned lineages that a group has positions on: (topic, partition, lineage, next offset).
-    ///
-    /// # Errors
-    /// The database did not answer.
-    pub async fn group_positions(&self, topic: &str) -> Result<Vec<(String, i32, i32, i64)>, StoreError> {
-        let mut session = self.checkout().await?;
-        let rows = positions(&mut session.conn(), Some(topic)).await?;
-        Ok(rows.into_iter().map(|row| (row.group, row.partition, row.lineage_id, row.next_offset)).collect())
-    }
 }
 
 async fn verify_in_tx(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Verification> {
@@ -147,9 +131,9 @@ async fn verify_in_tx(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<V
         // Counting a large table takes as long as it takes.
         diesel::sql_query("set local statement_timeout = 0").execute(c).await?;
     }
-    let positions = positions(conn, topic).await?;
+    let positions = positions::load(conn, topic).await?;
     let segments = segments(conn, topic).await?;
-    let mut found = check_segments(&segments, &positions);
+    let mut found = check_segments(&segments, &positions, &jumps(conn, topic).await?);
     check_rows(&mut found, conn, &segments, topic).await?;
     found.orphan_quotes = orphans(conn).await?;
     Ok(found)
@@ -158,7 +142,13 @@ async fn verify_in_tx(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<V
 async fn segments(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<LedgerSegment>> {
     let query = ledger::table
         .inner_join(lineages::table.on(lineages::id.eq(ledger::lineage_id)))
-        .order((ledger::consumer_group, ledger::lineage_id, ledger::from_offset, ledger::to_offset))
+        .order((
+            ledger::consumer_group,
+            ledger::lineage_id,
+            ledger::epoch,
+            ledger::from_offset,
+            ledger::to_offset,
+        ))
         .select((
             ledger::consumer_group,
             ledger::lineage_id,
@@ -166,6 +156,7 @@ async fn segments(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<L
             lineages::partition,
             lineages::cluster_id,
             lineages::topic_id,
+            ledger::epoch,
             ledger::from_offset,
             ledger::to_offset,
             ledger::applied,
@@ -181,53 +172,24 @@ async fn segments(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<L
     Ok(rows)
 }
 
-async fn positions(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<PositionRow>> {
-    let query = partition_offsets::table
-        .order((partition_offsets::consumer_group, partition_offsets::topic, partition_offsets::partition))
+/// The operators' resets: what explains that a segment does not start where the one before ends.
+async fn jumps(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<Jump>> {
+    let query = actions::table
+        .filter(actions::action.eq(audit::RESET))
+        .order((actions::epoch, actions::id))
         .select((
-            partition_offsets::consumer_group,
-            partition_offsets::topic,
-            partition_offsets::partition,
-            partition_offsets::lineage_id,
-            partition_offsets::start_offset,
-            partition_offsets::next_offset,
+            actions::consumer_group,
+            actions::topic,
+            actions::partition,
+            actions::lineage_before,
+            actions::lineage_after,
+            actions::epoch,
+            actions::from_offset,
+            actions::to_offset,
         ));
-    let mut rows: Vec<PositionRow> = with_conn!(conn, c => query.load(c).await)?;
+    let mut rows: Vec<Jump> = with_conn!(conn, c => query.load(c).await)?;
     rows.retain(|row| topic.is_none_or(|topic| row.topic == topic));
     Ok(rows)
-}
-
-/// Walks the segments of each (group, lineage) in order.
-fn check_segments(segments: &[LedgerSegment], positions: &[PositionRow]) -> Verification {
-    let mut found = Verification { partitions: positions.len(), ..Verification::default() };
-    let start = |row: &PositionRow| ((row.group.clone(), row.lineage_id), row.start_offset);
-    let mut ends: HashMap<(String, i32), i64> = positions.iter().map(start).collect();
-    for segment in segments {
-        let name = format!("{} {}[{}]", segment.group, segment.topic, segment.partition);
-        let records = segment.applied + segment.dead + segment.tombstone + segment.skipped;
-        found.records += records;
-        if records + segment.hole + segment.lost != segment.to - segment.from {
-            found.bad_sums.push(format!("{name}: {} to {} does not sum up", segment.from, segment.to));
-        }
-        let end =
-            ends.insert((segment.group.clone(), segment.lineage_id), segment.to).unwrap_or(segment.from);
-        compare(&mut found, &name, end, segment.from);
-    }
-    for row in positions {
-        let name = format!("{} {}[{}] position", row.group, row.topic, row.partition);
-        let end = ends.get(&(row.group.clone(), row.lineage_id)).copied().unwrap_or(row.start_offset);
-        compare(&mut found, &name, end, row.next_offset);
-    }
-    found
-}
-
-fn compare(found: &mut Verification, name: &str, end: i64, from: i64) {
-    if end < from {
-        found.gaps.push(format!("{name}: nobody accounts for {end} to {from}"));
-    }
-    if end > from {
-        found.overlaps.push(format!("{name}: {from} to {end} is accounted for twice"));
-    }
 }
 
 #[derive(QueryableByName)]
@@ -286,53 +248,4 @@ async fn orphans(conn: &mut Conn<'_>) -> QueryResult<i64> {
     );
     let rows: Vec<CountRow> = with_conn!(conn, c => query.load(c).await)?;
     Ok(rows.as_slice().first().map_or(0, |row| row.found))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn segment(from: i64, to: i64) -> LedgerSegment {
-        LedgerSegment {
-            group: "g.odds".into(),
-            lineage_id: 1,
-            topic: "odds".into(),
-            partition: 0,
-            cluster_id: "c".into(),
-            topic_id: "t".into(),
-            from,
-            to,
-            applied: to - from,
-            dead: 0,
-            tombstone: 0,
-            skipped: 0,
-            hole: 0,
-            lost: 0,
-            inserted: 0,
-        }
-    }
-
-    fn check(segments: &[LedgerSegment], next: i64) -> Verification {
-        let position = PositionRow {
-            group: "g.odds".into(),
-            topic: "odds".into(),
-            partition: 0,
-            lineage_id: 1,
-            start_offset: 0,
-            next_offset: next,
-        };
-        check_segments(segments, &[position])
-    }
-
-    #[test]
-    fn sees_gaps_overlaps_and_bad_sums() {
-        assert!(check(&[segment(0, 5), segment(5, 9)], 9).ok());
-        assert_eq!(check(&[segment(0, 5), segment(6, 9)], 9).gaps.len(), 1);
-        assert_eq!(check(&[segment(0, 5), segment(4, 9)], 9).overlaps.len(), 1);
-        assert_eq!(check(&[segment(0, 5)], 9).gaps.len(), 1);
-        assert_eq!(check(&[segment(5, 9)], 9).gaps.len(), 1);
-        assert_eq!(check(&[], 9).gaps.len(), 1);
-        let wrong = LedgerSegment { applied: 4, ..segment(0, 5) };
-        assert_eq!(check(&[wrong], 5).bad_sums.len(), 1);
-    }
 }

@@ -2,10 +2,16 @@
 //! exit codes.
 
 mod demo;
+mod dlq;
+mod letters;
 mod migrate;
+mod offsets;
+mod operator;
 mod publish;
+mod ranges;
 mod run;
 mod schema;
+mod table;
 mod verify;
 
 use std::path::PathBuf;
@@ -67,6 +73,10 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Prove that every offset is accounted for, and nothing applied twice.
     Verify(verify::VerifyArgs),
+    /// Show where every partition stands, and leave the named halted states.
+    Offsets(offsets::OffsetsArgs),
+    /// Look at dead letters, apply them again, give them up.
+    Dlq(dlq::DlqArgs),
     /// Print the contracts: JSON Schema or samples.
     Schema(schema::SchemaArgs),
 }
@@ -100,6 +110,8 @@ fn execute(command: Command, config: &Config) -> Ending {
             Command::Publish(args) => publish::publish(config, args).await.map(|()| Ending::Done),
             Command::Migrate(args) => migrate::migrate(config, args).await.map(|()| Ending::Done),
             Command::Verify(args) => verify::verify(config, args).await,
+            Command::Offsets(args) => offsets::offsets(config, args).await.map(|()| Ending::Done),
+            Command::Dlq(args) => dlq::dlq(config, args).await.map(|()| Ending::Done),
             Command::Schema(args) => schema::schema(args).map(|()| Ending::Done),
         }
     });

@@ -1,0 +1,90 @@
+//! Where every partition stands, for people and for `verify`: the position rows with the logs they count in. Reads only.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::error::StoreError;
+use super::{Conn, Store, with_conn};
+use crate::schema::{lineages, partition_offsets};
+use crate::time::UtcMicros;
+
+/// One position row with its log.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct PartitionState {
+    /// The consumer group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The interned lineage.
+    pub lineage_id: i32,
+    /// The cluster.
+    pub cluster_id: String,
+    /// The incarnation of the topic; empty where the broker did not tell.
+    pub topic_id: String,
+    /// Where the group started in this log.
+    pub start_offset: i64,
+    /// The next offset to apply.
+    pub next_offset: i64,
+    /// The epoch that may write.
+    pub epoch: i64,
+    /// Who claimed it last.
+    pub owner: String,
+    /// When the row last moved.
+    pub updated_at: UtcMicros,
+    /// The name of the halt that was marked last.
+    pub halted: Option<String>,
+    /// What it says.
+    pub halted_detail: Option<String>,
+    /// When it was marked.
+    pub halted_at: Option<UtcMicros>,
+    /// Batches that start before this offset are not held against the dead-letter budget.
+    pub budget_exempt_to: i64,
+}
+
+impl PartitionState {
+    /// The halt's name and when it was marked, while it counts: a partition that moved after the mark flows.
+    #[must_use]
+    pub fn halt(&self) -> Option<(&str, UtcMicros)> {
+        let since = self.halted_at.filter(|at| *at >= self.updated_at)?;
+        Some((self.halted.as_deref()?, since))
+    }
+}
+
+impl Store {
+    /// Every position, in the order of group, topic, partition. `topic` narrows them.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn partitions(&self, topic: Option<&str>) -> Result<Vec<PartitionState>, StoreError> {
+        let mut session = self.checkout().await?;
+        Ok(load(&mut session.conn(), topic).await?)
+    }
+}
+
+pub(super) async fn load(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<PartitionState>> {
+    let query = partition_offsets::table
+        .inner_join(lineages::table.on(lineages::id.eq(partition_offsets::lineage_id)))
+        .order((partition_offsets::consumer_group, partition_offsets::topic, partition_offsets::partition))
+        .select((
+            partition_offsets::consumer_group,
+            partition_offsets::topic,
+            partition_offsets::partition,
+            partition_offsets::lineage_id,
+            lineages::cluster_id,
+            lineages::topic_id,
+            partition_offsets::start_offset,
+            partition_offsets::next_offset,
+            partition_offsets::epoch,
+            partition_offsets::owner,
+            partition_offsets::updated_at,
+            partition_offsets::halted,
+            partition_offsets::halted_detail,
+            partition_offsets::halted_at,
+            partition_offsets::budget_exempt_to,
+        ));
+    let mut rows: Vec<PartitionState> = with_conn!(conn, c => query.load(c).await)?;
+    rows.retain(|row| topic.is_none_or(|topic| row.topic == topic));
+    Ok(rows)
+}

@@ -1,0 +1,70 @@
+//! What the operators' commands share: who acts, how times and ages are written, and a database that has the schema.
+
+use anyhow::bail;
+use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
+use ledgerline_schema::time::UtcMicros;
+
+use crate::config::{Config, os_user};
+
+/// The database, if its schema is the one that these commands know.
+pub(super) async fn connect(config: &Config) -> anyhow::Result<Store> {
+    let store = Store::connect(&config.database).await?;
+    match store.schema_state().await? {
+        SchemaState::Ready => Ok(store),
+        SchemaState::Older { found } => {
+            bail!(
+                "the schema is of version {found}, and {SCHEMA_VERSION} is needed: run `ledgerline migrate up`"
+            )
+        }
+        SchemaState::Newer { found } => {
+            bail!("the schema is of version {found} and no longer fits this program; a newer one is needed")
+        }
+    }
+}
+
+/// The name that goes into the trail.
+pub(super) fn actor(given: Option<String>) -> String {
+    given.unwrap_or_else(os_user)
+}
+
+/// A time on the command line.
+pub(super) fn time(text: &str) -> Result<UtcMicros, String> {
+    UtcMicros::parse(text)
+}
+
+/// A text that has to say something.
+pub(super) fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("must say why".into()),
+        reason => Ok(reason.to_owned()),
+    }
+}
+
+/// An age on the command line, `90s`, `15m`, `12h` or `30d`, in microseconds.
+pub(super) fn age(text: &str) -> Result<i64, String> {
+    let wrong = || "not an age such as 90s, 15m, 12h or 30d".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: u32 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    i64::from(count).checked_mul(seconds * UtcMicros::SECOND).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_a_unit() {
+        assert_eq!(age("90s"), Ok(90 * UtcMicros::SECOND));
+        assert_eq!(age("30d"), Ok(30 * 24 * UtcMicros::HOUR));
+        for wrong in ["", "d", "30", "-1d", "1.5h", "3ä"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+    }
+}
