@@ -68,8 +68,9 @@ begin
             -- The schema's version and what operators did are not the worker's to write.
             ('revoke', 'insert', 'from', 'ledgerline_worker',
              'schema_version operator_actions __diesel_schema_migrations'),
+            -- A record that comes at the offset of another one, after a truncation, takes the place of its dead letter.
             ('grant', 'update', 'to', 'ledgerline_worker',
-             'partition_offsets offset_ledger games game_refs articles'),
+             'partition_offsets offset_ledger games game_refs articles dead_letters'),
             ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters game_conflicts'),
             ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions'),
             ('grant', 'delete', 'to', 'ledgerline_maintenance', 'odds'),

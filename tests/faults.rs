@@ -249,3 +249,31 @@ async fn retention_that_passes_a_running_worker_halts_it_and_skips_nothing() {
     assert_eq!(database.number("select sum(hole) from offset_ledger").await, 0);
     database.drop_now().await;
 }
+
+/// One who does not leave holds up everybody else until his session is over; here that would be longer than any test waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_ends_leaves_its_group_whether_it_has_partitions_or_not() {
+    let database = Database::postgres().await;
+    let topic = kafka::topic("odds", 1).await;
+    let mut setup = Setup::new(&database.url, &[("odds", &topic)]);
+    setup.session_timeout_ms = 200_000;
+    setup.must(&["migrate", "up"]);
+    let group = format!("{}.{topic}", setup.group);
+    let become_of = async |count: usize| {
+        eventually(&format!("{count} members"), async || {
+            let group = group.clone();
+            let members = tokio::task::spawn_blocking(move || kafka::members(&group)).await.expect("asked");
+            (members == Some(count)).then_some(())
+        })
+        .await;
+    };
+    let mut owner = setup.start();
+    logged(&owner, "partition claimed", 1).await;
+    let mut idle = setup.start();
+    become_of(2).await;
+    assert!(idle.stop().await.success());
+    become_of(1).await;
+    assert!(owner.stop().await.success());
+    become_of(0).await;
+    database.drop_now().await;
+}

@@ -78,7 +78,7 @@ const FORBIDDEN: [&str; 27] = [
     "delete from partition_offsets",
     "delete from offset_ledger",
     "update odds set price = 2",
-    "update dead_letters set reason = 'evil'",
+    "update operator_actions set reason = 'evil'",
     "update lineages set topic = 'evil'",
     "update selections set line = 1",
     "update schema_version set version = 99",

@@ -84,6 +84,15 @@ pub fn end(topic: &str, partition: i32) -> i64 {
     consumer.fetch_watermarks(topic, partition, Duration::from_secs(30)).expect("Kafka answers").1
 }
 
+/// How many members a group has, once they agree; none where nobody is in it.
+pub fn members(group: &str) -> Option<usize> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("a client");
+    let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(30)).expect("Kafka answers");
+    let Some(group) = groups.groups().first() else { return Some(0) };
+    ["Stable", "Empty", "Dead"].contains(&group.state()).then(|| group.members().len())
+}
+
 /// What a group has committed to Kafka.
 pub fn committed(group: &str, topic: &str, partition: i32) -> Option<i64> {
     let mut config = ClientConfig::new();

@@ -13,6 +13,7 @@ pub struct Setup {
     pub group: String,
     pub database_url: String,
     pub topics: Vec<(&'static str, String)>,
+    pub session_timeout_ms: u32,
     pub kafka_settings: String,
     pub database_settings: String,
     pub extra: String,
@@ -26,6 +27,7 @@ impl Setup {
             group: super::unique("group"),
             database_url: database_url.to_owned(),
             topics: topics.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect(),
+            session_timeout_ms: 6_000,
             kafka_settings: String::new(),
             database_settings: String::new(),
             extra: String::new(),
@@ -63,9 +65,14 @@ impl Setup {
             return path; // written once: a worker that starts now must not read half of it
         }
         let mut text = format!(
-            "[kafka]\nbrokers = \"{}\"\ngroup = \"{}\"\nsecurity = \"plaintext\"\nsession_timeout_ms = 6000\n{}\n\
+            "[kafka]\nbrokers = \"{}\"\ngroup = \"{}\"\nsecurity = \"plaintext\"\nsession_timeout_ms = {}\n{}\n\
              [database]\nurl = \"{}\"\n{}\n[http]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n[shutdown]\ndrain_ms = 20000\n",
-            self.brokers, self.group, self.kafka_settings, self.database_url, self.database_settings,
+            self.brokers,
+            self.group,
+            self.session_timeout_ms,
+            self.kafka_settings,
+            self.database_url,
+            self.database_settings,
         );
         for kind in ["games", "odds", "articles"] {
             match self.topics.iter().find(|(name, _)| *name == kind) {

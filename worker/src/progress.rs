@@ -1,5 +1,5 @@
 //! `Progress`: what one pipeline has done so far, for everybody who looks from outside: metrics, log lines, health, the demo's
-//! display, and the order to stop. Written by the pipeline's thread and its tasks; no decision of the line depends on it.
+//! display. Written by the pipeline's thread and its tasks. The one thing that the line reads here is the order to stop.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};

@@ -19,8 +19,9 @@ use crate::progress::Progress;
 use crate::source::SourceError;
 use crate::source::kafka::{KafkaLog, KafkaSource, group_of};
 
-/// How long leaving the group may take; kept back from the time to drain.
-const LEAVE: Duration = Duration::from_secs(3);
+/// How long leaving the group may take; kept back from the time to drain. A group that is being rebalanced answers only when
+/// it is done, which takes its members a heartbeat or two.
+const LEAVE: Duration = Duration::from_secs(8);
 
 /// The pipelines of one process.
 pub struct Workers {
@@ -92,7 +93,9 @@ impl Workers {
         // A thread may still wait for a transaction whose answer does not come. The next owner asks the database.
         self.progress.iter().for_each(|progress| progress.give_up());
         if !finished(&self.threads, deadline.min(Instant::now() + LEAVE)).await {
-            tracing::warn!("ending without having left the consumer group: the broker does not answer");
+            tracing::warn!(
+                "ending without having left the consumer group: it is being rebalanced, or no broker answers"
+            );
         }
         settled
     }

@@ -1,7 +1,7 @@
 //! `Store`: the one door to either database. Only this module opens connections; nobody else asks which database it is.
 //!
-//! Query bodies are written once, as functions over a `Conn`; `with_conn!` compiles them for both. What differs (bulk insert,
-//! row locks) is matched in `insert.rs` and `claim.rs` and nowhere else.
+//! Query bodies are written once, as functions over a `Conn`; `with_conn!` compiles them for both. What differs (bulk inserts,
+//! row locks, savepoints) is matched where it is done; outside this folder nobody asks which database it is.
 
 mod articles;
 mod audit;

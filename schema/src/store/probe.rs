@@ -50,17 +50,27 @@ async fn write_probe(
     let rejection = Rejection::new(Reason::Refused, "probe");
     insert::dead_letters(conn, job, &[DeadRecord { record, rejection }]).await?;
     for version in 0..2 {
-        let rows = rows_of(&job.batch.rows, record, accepted, version);
-        let interned = intern(conn, &mut SelectionCache::default(), &rows).await?;
-        match write_rows(conn, job, &rows, &interned, true).await {
+        match write_version(conn, job, record, accepted, version).await {
             // Nothing but made-up rows to go by, and a rule of this database forbids them: it answers, that is all.
             Err(WriteError::Store(error)) if accepted.is_none() && forbids_made_up_rows(&error) => {
                 return Ok(());
             }
-            written => drop(written?),
+            written => written?,
         }
     }
     Ok(())
+}
+
+async fn write_version(
+    conn: &mut Conn<'_>,
+    job: &WriteJob<'_>,
+    record: u32,
+    accepted: Option<u32>,
+    version: i64,
+) -> Result<(), WriteError> {
+    let rows = rows_of(&job.batch.rows, record, accepted, version);
+    let interned = intern(conn, &mut SelectionCache::default(), &rows).await?;
+    write_rows(conn, job, &rows, &interned, true).await.map(drop)
 }
 
 /// A named rule may know that no such book or system exists. A column that must not be null is one that we do not write.

@@ -142,6 +142,14 @@ impl KafkaSource {
     }
 }
 
+/// Leaves the group in two steps. A member without partitions that only closes says nothing to the group (librdkafka skips the
+/// step that would), and everybody else would wait for its session to end.
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.consumer.unsubscribe();
+    }
+}
+
 /// The consumer group of a topic.
 #[must_use]
 pub fn group_of(kafka: &KafkaConfig, topic: &str) -> String {
