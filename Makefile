@@ -11,7 +11,7 @@ help: ## List these targets
 demo: ## Ingest generated events into an embedded broker and database, and account for every offset
 	cargo run --release -- demo
 
-test: ## Run all tests against real Kafka and PostgreSQL, which it installs, starts and throws away
+test: ## Run the tests against real Kafka and PostgreSQL, which it installs, starts and throws away
 	scripts/services run -- cargo test --workspace
 
 simulate: ## Run the write protocol in SCHEDULES (100000) seeded orders of events, or show the one of SEED

@@ -1,5 +1,5 @@
 //! The program: one topic, from the source to the database. `Pipeline::run` is the straight line; live consumption, and later
-//! replay, backfill and redrive, run it with another Source.
+//! replay and backfill, run it with another Source. A redrive has no log to follow: it shares the store's half.
 //!
 //! One OS thread per pipeline. It polls, decodes and decides, and never waits for the database: claims and transactions are
 //! tasks whose answers come back through a channel.

@@ -1,5 +1,14 @@
 -- Halted partitions are remembered, operators leave a trace, dead letters can be worked on.
 
+-- In the order in which a worker takes its locks, or the two could wait for each other: first the position.
+alter table partition_offsets
+    -- Why nobody may go on with the partition; null while it flows. An operator's command clears it.
+    add column halted           text,
+    add column halted_detail    text,
+    add column halted_at        timestamptz,
+    -- Batches that start before this offset are not held against the dead-letter budget.
+    add column budget_exempt_to int8 not null default 0;
+
 alter table dead_letters
     add column status       text not null default 'dead',
     add column attempts     int4 not null default 0,
@@ -27,15 +36,6 @@ create table operator_actions (
     reason          text not null
 );
 create index operator_actions_partition on operator_actions (consumer_group, topic, partition);
-
--- Last, because every worker waits for it.
-alter table partition_offsets
-    -- Why nobody may go on with the partition; null while it flows. An operator's command clears it.
-    add column halted           text,
-    add column halted_detail    text,
-    add column halted_at        timestamptz,
-    -- Batches that start before this offset are not held against the dead-letter budget.
-    add column budget_exempt_to int8 not null default 0;
 
 -- A program of version 1 still works on this: it neither sees nor clears a halt.
 update schema_version set version = 2;

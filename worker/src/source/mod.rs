@@ -1,5 +1,5 @@
-//! `Source`: where messages come from. Live consumption, and later replay, backfill and redrive, are the same line with
-//! another Source. `Log` answers questions about the log without moving in it.
+//! `Source`: where messages come from. Live consumption, and later replay and backfill, are the same line with another
+//! Source. `Log` answers questions about the log without moving in it.
 
 pub mod kafka;
 mod native;
