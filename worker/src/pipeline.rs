@@ -367,7 +367,7 @@ impl<S: Source> Pipeline<S> {
         while !self.protocol.is_settled() && !self.progress.is_out_of_time() {
             self.await_answer(POLL);
         }
-        // Lets the client send the last advisory commits; what it still hands out is read again by the next owner.
+        // Lets the client look once more at what the group decided; what it still hands out is read again by the next owner.
         let _ = self.source.poll(Duration::ZERO, &mut |_| {});
     }
 }

@@ -6,9 +6,9 @@
 //! - inside the rebalance callback nothing waits: partitions are noted, and claimed later by the pipeline;
 //! - Kafka's committed offsets are written for others and never read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ledgerline_schema::events::RawHeader;
@@ -27,10 +27,17 @@ use crate::kafka::{QUESTION_TIMEOUT, base_config, consumer_config, without_value
 use crate::metrics;
 use crate::protocol::Partition;
 
+/// How often the group is told how far its partitions are stored. More often would only bury a coordinator that is busy with a
+/// rebalance, and each refusal is a line in the log.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
 /// A member of a consumer group on one topic.
 pub struct KafkaSource {
     consumer: BaseConsumer<Rebalances>,
     topic: String,
+    /// Stored, and not yet told to the group.
+    untold: BTreeMap<Partition, i64>,
+    tell_at: Instant,
 }
 
 /// Notes what the group decides; the pipeline acts on it.
@@ -107,7 +114,20 @@ impl KafkaSource {
             .map_err(without_value)
             .context("cannot create a Kafka consumer")?;
         consumer.subscribe(&[topic]).with_context(|| format!("cannot subscribe to topic {topic}"))?;
-        Ok(Self { consumer, topic: topic.to_owned() })
+        Ok(Self { consumer, topic: topic.to_owned(), untold: BTreeMap::new(), tell_at: Instant::now() })
+    }
+
+    /// Tells the group what is stored, for lag tools.
+    fn tell(&mut self) {
+        let mut list = TopicPartitionList::new();
+        for (partition, next_offset) in std::mem::take(&mut self.untold) {
+            let added = list.add_partition_offset(&self.topic, partition, Offset::Offset(next_offset));
+            debug_assert!(added.is_ok(), "an offset of the database is one");
+        }
+        self.tell_at = Instant::now() + COMMIT_EVERY;
+        if self.consumer.commit(&list, CommitMode::Async).is_err() {
+            metrics::kafka_commit(&self.topic, false);
+        }
     }
 
     fn one(&self, partition: Partition, offset: Offset) -> Result<TopicPartitionList, SourceError> {
@@ -146,6 +166,9 @@ impl KafkaSource {
 /// step that would), and everybody else would wait for its session to end.
 impl Drop for KafkaSource {
     fn drop(&mut self) {
+        if !self.untold.is_empty() {
+            self.tell();
+        }
         self.consumer.unsubscribe();
     }
 }
@@ -162,6 +185,9 @@ impl Source for KafkaSource {
         timeout: Duration,
         take: &mut dyn FnMut(&Message<'_>),
     ) -> Result<Option<SourceEvent>, SourceError> {
+        if !self.untold.is_empty() && Instant::now() >= self.tell_at {
+            self.tell();
+        }
         if let Some(event) = self.consumer.context().next() {
             return Ok(Some(event));
         }
@@ -183,6 +209,7 @@ impl Source for KafkaSource {
     }
 
     fn stop(&mut self, partition: Partition) {
+        self.untold.remove(&partition); // the next owner tells
         let assigned = self.consumer.assignment();
         if assigned.is_ok_and(|list| list.find_partition(&self.topic, partition).is_none()) {
             return;
@@ -202,12 +229,7 @@ impl Source for KafkaSource {
     }
 
     fn commit(&mut self, partition: Partition, next_offset: i64) {
-        let result = self
-            .one(partition, Offset::Offset(next_offset))
-            .and_then(|list| self.consumer.commit(&list, CommitMode::Async).map_err(transient));
-        if result.is_err() {
-            metrics::kafka_commit(&self.topic, false);
-        }
+        self.untold.insert(partition, next_offset);
     }
 }
 

@@ -89,7 +89,7 @@ pub trait Source {
     /// Holds the partition's messages back, or lets them flow on from where they were held.
     fn hold(&mut self, partition: Partition, held: bool);
 
-    /// Tells outsiders that everything before `next_offset` is stored. Advisory, never read back, never an error.
+    /// Tells outsiders, sooner or later, that everything before `next_offset` is stored. Advisory, never read back, never an error.
     fn commit(&mut self, partition: Partition, next_offset: i64);
 }
 
