@@ -178,11 +178,13 @@ pub(super) async fn game_refs(conn: &mut Conn<'_>, refs: Vec<RefKey>) -> QueryRe
 /// Most dead letters of one statement: 13 parameters each, PostgreSQL takes 65,535.
 const LETTERS_PER_STATEMENT: usize = 1_000;
 
-/// Where a dead letter of the same offset is stored: another record came in its place (the log was truncated and went on), so
-/// it takes the place of the old one and starts anew. The same record stays as it is, whatever became of it; one whose bytes
-/// were pruned is known by its timestamp.
+/// Where a dead letter of the same offset is stored: if another record came in its place (the log was truncated and went on),
+/// it takes the place of the old one and starts anew. The same record stays as it is, whatever became of it. Two records are
+/// the same only if their timestamp, key, value and headers are: a log that was written again may differ in any one of them. Of
+/// a letter whose bytes were pruned the timestamp is all that is left to tell by. `$differs` is how the database compares where
+/// either side may be null.
 macro_rules! or_replace_another_record {
-    ($insert:expr) => {{
+    ($insert:expr, $differs:ident) => {{
         use diesel::query_dsl::methods::FilterDsl as _;
         use diesel::upsert::excluded;
         use $crate::schema::dead_letters as l;
@@ -199,22 +201,25 @@ macro_rules! or_replace_another_record {
                 l::correlation_id.eq(excluded(l::correlation_id)),
                 l::trace_parent.eq(excluded(l::trace_parent)),
                 l::created_at.eq(excluded(l::created_at)),
-                l::status.eq("dead"),
+                l::status.eq($crate::store::letters::LetterStatus::Dead.name()),
                 l::attempts.eq(0),
                 l::attempted_at.eq(None::<$crate::time::UtcMicros>),
                 l::resolved_at.eq(None::<$crate::time::UtcMicros>),
                 l::pruned_at.eq(None::<$crate::time::UtcMicros>),
             ))
             .filter(
-                l::payload
-                    .ne(excluded(l::payload))
-                    .and(l::pruned_at.is_null().or(l::record_timestamp.ne(excluded(l::record_timestamp)))),
+                l::record_timestamp.$differs(excluded(l::record_timestamp)).or(l::pruned_at.is_null().and(
+                    l::payload
+                        .$differs(excluded(l::payload))
+                        .or(l::key.$differs(excluded(l::key)))
+                        .or(l::headers.$differs(excluded(l::headers))),
+                )),
             )
     }};
 }
 pub(super) use or_replace_another_record;
 
-/// Stores the dead letters of a batch. One that another group stored before is the same record: it stays as it is.
+/// Stores the dead letters of a batch. One that another group stored before stays as it is: it is the same record.
 pub(super) async fn dead_letters(
     conn: &mut Conn<'_>,
     job: &WriteJob<'_>,
@@ -225,7 +230,7 @@ pub(super) async fn dead_letters(
         match conn {
             Conn::Postgres(c) => {
                 let insert = diesel::insert_into(letters::table).values(rows);
-                or_replace_another_record!(insert).execute(c).await?;
+                or_replace_another_record!(insert, is_distinct_from).execute(c).await?;
             }
             Conn::Sqlite(c) => blocking(c, move |c| sqlite_rows::insert_dead_letters(c, rows)).await?,
         }

@@ -81,7 +81,7 @@ pub(super) fn insert_game_refs(c: &mut SqliteConnection, refs: &[RefKey]) -> Que
 pub(super) fn insert_dead_letters(c: &mut SqliteConnection, rows: Vec<DeadLetterRow>) -> QueryResult<()> {
     for row in rows {
         let insert = diesel::insert_into(dead_letters::table).values(row);
-        or_replace_another_record!(insert).execute(c)?;
+        or_replace_another_record!(insert, is_not).execute(c)?;
     }
     Ok(())
 }
