@@ -236,10 +236,14 @@ async fn remember(
         .find((&*claim.group, &*claim.topic, claim.partition))
         .filter(partition_offsets::next_offset.eq(at.next_offset))
         .filter(partition_offsets::epoch.eq(at.epoch));
+    let moved: Vec<UtcMicros> =
+        with_conn!(conn, c => row.select(partition_offsets::updated_at).load(c).await)?;
+    let Some(moved) = moved.into_iter().next() else { return Ok(false) };
     let changes = (
         partition_offsets::halted.eq(halt.name()),
         partition_offsets::halted_detail.eq(halt.to_string()),
-        partition_offsets::halted_at.eq(now),
+        // Whoever moved it may have a faster clock: a halt that looked older than the move would not be shown.
+        partition_offsets::halted_at.eq(now.max(moved)),
     );
     let changed = with_conn!(conn, c => diesel::update(row).set(changes).execute(c).await)?;
     Ok(changed == 1)
