@@ -32,6 +32,9 @@ on_both! {
     every_action_leaves_a_row,
     a_halt_counts_until_the_partition_moves,
     another_record_takes_the_place_of_a_dead_letter,
+    a_record_with_another_key_headers_or_time_is_another_one,
+    a_loss_of_the_newest_records_is_no_loss_of_older_ones,
+    a_halt_by_a_slower_clock_is_shown,
 }
 
 const KIND: EventKind = EventKind::Odds;
@@ -368,4 +371,54 @@ async fn another_record_takes_the_place_of_a_dead_letter(lab: &Lab) {
         "{letters:?}"
     );
     clean(lab).await;
+}
+
+async fn a_record_with_another_key_headers_or_time_is_another_one(lab: &Lab) {
+    let mut line = Line::open(&lab.store, KIND).await;
+    line.write(&[At::Bytes("{")]).await;
+    let other_headers = r#"headers = '[["a", null]]'"#;
+    let pruned = "record_timestamp = null, pruned_at = created_at, payload = ''";
+    for other in ["payload = 'other'", "key = 'other'", other_headers, "record_timestamp = null", pruned] {
+        lab.database.change(&format!("update dead_letters set status = 'discarded', {other}")).await;
+        reset(lab, &log(0, 1), 0).await;
+        claimed(lab, lineage(KIND, 0)).await.write(&[At::Bytes("{")]).await;
+        let letters = lab.store.letters(&Default::default(), None, 10).await.expect("letters");
+        let [letter] = &letters[..] else { panic!("{letters:?}") };
+        assert_eq!((&*letter.status, &*letter.payload, letter.pruned_at), ("dead", &b"{"[..], None), "{other}");
+        assert_eq!(letter.timestamp, Some(now()), "{other}");
+    }
+    clean(lab).await;
+}
+
+/// Halted because the brokers lost what lies before the position.
+async fn truncated(lab: &Lab, at: UtcMicros) {
+    let mut request = request(lineage(KIND, 0));
+    request.second_look = true;
+    request.log = LogRange { low: 0, high: 4 };
+    let halted = lab.store.claim(&request, at).await.expect("an answer");
+    assert!(matches!(halted, ClaimAnswer::Halted(Halt::LogTruncated { .. })), "{halted:?}");
+}
+
+async fn a_loss_of_the_newest_records_is_no_loss_of_older_ones(lab: &Lab) {
+    six(lab).await;
+    truncated(lab, now()).await;
+    let before = lab.database.contents().await;
+    // Producers wrote on: offsets 4 and 5 are other records now, and nobody has read them.
+    rejected(lab.store.accept_loss(&order(), &log(0, 9), Some(8)).await, "offsets reset --to");
+    rejected(lab.store.reset(&order(), &log(0, 9), 6).await, "offsets reset --to");
+    assert_eq!(lab.database.contents().await, before);
+    reset(lab, &log(0, 9), 4).await;
+    clean(lab).await;
+    // Nothing older is kept: then there is nothing to read again.
+    claimed(lab, lineage(KIND, 0)).await.write(&[At::Hole, At::Hole]).await;
+    truncated(lab, now()).await;
+    assert_eq!(lab.store.accept_loss(&order(), &log(7, 9), None).await.expect("a loss").lost, 1);
+    clean(lab).await;
+}
+
+async fn a_halt_by_a_slower_clock_is_shown(lab: &Lab) {
+    six(lab).await;
+    truncated(lab, now().plus(-UtcMicros::HOUR)).await;
+    let row = &lab.store.partitions(None).await.expect("rows")[0];
+    assert_eq!(row.halt(), Some(("log_truncated", row.updated_at)));
 }

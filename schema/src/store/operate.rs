@@ -13,7 +13,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use super::audit::{self, Action};
 use super::claim::{intern_lineage, lock_position};
 use super::error::StoreError;
-use super::halt::BUDGET;
+use super::halt::{BUDGET, Halt};
 use super::{Claim, Conn, Lineage, LogRange, PartitionState, Store, ledger, positions, with_conn};
 use crate::schema::partition_offsets;
 use crate::time::UtcMicros;
@@ -73,7 +73,8 @@ impl Store {
     /// Moves the position back, or into another log: the one that the brokers have now.
     ///
     /// # Errors
-    /// `Rejected`: there is no such position, the target lies outside the log, or ahead of the position of the same log.
+    /// `Rejected`: there is no such position, the target lies outside the log, or ahead of the position of the same log; or the
+    /// log lost its newest records, and the target is not older than the position.
     pub async fn reset(&self, order: &Order, log: &LogNow, to: i64) -> Result<Moved, StoreError> {
         self.change(order, log, Change::Reset { to }).await
     }
@@ -81,7 +82,7 @@ impl Store {
     /// Gives up the offsets from the position to `to`, or to the oldest one that Kafka keeps: they are in the ledger as lost.
     ///
     /// # Errors
-    /// `Rejected`: there is no such position, nothing to give up, or the log is another one.
+    /// `Rejected`: there is no such position, nothing to give up, the log is another one, or it lost its newest records.
     pub async fn accept_loss(
         &self,
         order: &Order,
@@ -149,6 +150,7 @@ async fn change_in_tx(
                 start = to;
             } else {
                 not_forward(from, to)?;
+                reads_replaced(&state, log.range.low, to)?;
             }
             within(to, log.range)?;
             (audit::RESET, to, to, 0)
@@ -201,6 +203,22 @@ fn not_forward(from: i64, to: i64) -> Result<(), StoreError> {
     )))
 }
 
+/// A log that lost its newest records went on with others in their place, below the position: only a position further back
+/// reads those, and clearing the halt without it would skip them unseen. Where Kafka keeps nothing older, nothing is left to
+/// read again.
+fn reads_replaced(state: &PartitionState, low: i64, to: i64) -> Result<(), StoreError> {
+    let halted = state.halted.as_deref().unwrap_or_default();
+    let lost_newest = Halt::remembered(halted, String::new()).is_some() && halted != BUDGET;
+    let next = state.next_offset;
+    if !lost_newest || to < next || next <= low {
+        return Ok(());
+    }
+    Err(rejected(format!(
+        "the partition is {halted}: other records took the place of lost ones before the position {next}, and were never \
+         read. Use `ledgerline offsets reset --to` an older offset, or a time before the loss"
+    )))
+}
+
 fn can_be_given_up(state: &PartitionState, log: &LogNow, to: i64) -> Result<(), StoreError> {
     if is_other_log(state, &log.lineage) {
         return Err(rejected(
@@ -210,6 +228,7 @@ fn can_be_given_up(state: &PartitionState, log: &LogNow, to: i64) -> Result<(), 
         ));
     }
     within(to, log.range)?;
+    reads_replaced(state, log.range.low, to)?;
     if to > state.next_offset {
         return Ok(());
     }
