@@ -48,10 +48,10 @@ impl UtcMicros {
         (0..=LATEST).contains(&micros).then_some(Self(micros))
     }
 
-    /// The instant shifted by `micros`; stops at the ends of the range.
+    /// The instant shifted by `micros`; stops at the ends of the years 1 to 9999, outside of which nothing can be written.
     #[must_use]
     pub fn plus(self, micros: i64) -> Self {
-        Self(self.0.saturating_add(micros))
+        Self(self.0.saturating_add(micros).clamp(EARLIEST, LATEST))
     }
 
     /// The start of the hour that this instant lies in.
@@ -96,6 +96,15 @@ mod tests {
     fn refuses_a_time_without_zone() {
         assert!(UtcMicros::parse("2025-11-09T18:20:41").is_err());
         assert!(UtcMicros::parse("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_shift_stops_at_the_ends_of_the_range() {
+        for (shift, text) in
+            [(i64::MIN, "0001-01-01T00:00:00.000000Z"), (i64::MAX, "9999-12-31T23:59:59.999999Z")]
+        {
+            assert_eq!(UtcMicros(0).plus(shift).to_string(), text);
+        }
     }
 
     proptest::proptest! {
