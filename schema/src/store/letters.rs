@@ -4,9 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer};
 use diesel_async::RunQueryDsl;
 
 use super::error::StoreError;
@@ -176,6 +174,22 @@ macro_rules! matching {
 }
 pub(super) use matching;
 
+/// The letters after (`>`) or up to (`<=`) one of them. As one row value, which the primary key's index answers: a page costs
+/// the same wherever it starts.
+macro_rules! beyond {
+    ($op:literal, $id:expr) => {{
+        use diesel::dsl::sql;
+        use diesel::sql_types::{BigInt, Bool, Integer};
+        let id: $crate::store::letters::LetterId = $id;
+        sql::<Bool>(concat!("(lineage_id, record_offset) ", $op, " ("))
+            .bind::<Integer, _>(id.lineage_id)
+            .sql(", ")
+            .bind::<BigInt, _>(id.offset)
+            .sql(")")
+    }};
+}
+pub(super) use beyond;
+
 impl Store {
     /// The first `limit` letters that match, after one of them, in the order of lineage and offset.
     ///
@@ -187,15 +201,8 @@ impl Store {
         after: Option<LetterId>,
         limit: i64,
     ) -> Result<Vec<Letter>, StoreError> {
-        let LetterId { lineage_id, offset } = after.unwrap_or_default();
-        // As one row value, which the primary key's index answers: a page costs the same wherever it starts.
-        let later = sql::<Bool>("(lineage_id, record_offset) > (")
-            .bind::<Integer, _>(lineage_id)
-            .sql(", ")
-            .bind::<BigInt, _>(offset)
-            .sql(")");
         let query = letters::table
-            .filter(later)
+            .filter(beyond!(">", after.unwrap_or_default()))
             .filter(matching!(filter))
             .order((letters::lineage_id, letters::record_offset))
             .limit(limit);
