@@ -9,11 +9,12 @@
 //! - an answer of the environment changes nothing, not even the attempts.
 
 use diesel::prelude::*;
-use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::audit::{self, Action};
 use super::error::StoreError;
 use super::letters::{Letter, LetterStatus};
+use super::probe::execute;
 use super::rows::{Effort, WriteJob};
 use super::settle::Resolved;
 use super::undo::{Undo, outcome};
@@ -85,7 +86,13 @@ async fn redrive_in_tx(conn: &mut Conn<'_>, redrive: &Redrive<'_>) -> Result<Red
             account(conn, redrive, &claim, rows).await?;
             Redriven::Applied(rows)
         }
-        Err(rejection) => Redriven::StillDead(rejection),
+        Err(rejection) => {
+            // Reasons only: a detail may quote the record.
+            let (before, now) = (&letter.reason, rejection.reason.name());
+            let reason = format!("{}: refused again, before for {before}, now for {now}", redrive.by.reason);
+            trail(conn, redrive, "redrive_refused", &reason).await?;
+            Redriven::StillDead(rejection)
+        }
     };
     update(conn, redrive, &redriven).await?;
     if redrive.by.dry_run { Err(Undo::Answer(redriven)) } else { Ok(redriven) }
@@ -149,21 +156,32 @@ async fn account(
             return Err(StoreError::Race);
         }
     }
+    Ok(trail(conn, redrive, "redrive", &by.reason).await?)
+}
+
+/// The operators' trail. Of a letter that was refused again it keeps why it was refused before, which the letter itself forgets.
+async fn trail(
+    conn: &mut Conn<'_>,
+    redrive: &Redrive<'_>,
+    action: &'static str,
+    reason: &str,
+) -> QueryResult<()> {
+    let Redrive { letter, by, .. } = *redrive;
     let row = Action {
         at: by.now,
         actor: &by.actor,
-        action: "redrive",
+        action,
         consumer_group: REDRIVE_GROUP,
         topic: &letter.topic,
         partition: letter.partition,
         lineage_before: Some(letter.lineage_id),
         lineage_after: Some(letter.lineage_id),
-        epoch: Some(claim.epoch),
-        from_offset: Some(from),
-        to_offset: Some(to),
-        reason: &by.reason,
+        epoch: Some(letter.offset),
+        from_offset: Some(letter.offset),
+        to_offset: Some(letter.offset + 1),
+        reason,
     };
-    Ok(audit::write(conn, &row).await?)
+    audit::write(conn, &row).await
 }
 
 /// The last statement, with what was compared first: it fails on an aborted transaction.
@@ -189,8 +207,4 @@ async fn update(conn: &mut Conn<'_>, redrive: &Redrive<'_>, redriven: &Redriven)
         Redriven::Overtaken => return Ok(()),
     };
     if changed == 1 { Ok(()) } else { Err(StoreError::Race) }
-}
-
-async fn execute(conn: &mut Conn<'_>, sql: &str) -> QueryResult<()> {
-    with_conn!(conn, c => c.batch_execute(sql).await)
 }
