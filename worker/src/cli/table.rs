@@ -2,17 +2,28 @@
 
 use std::fmt::Write as _;
 
-/// Rows as lines, each column as wide as its widest cell; the first row is the head.
+use ledgerline_schema::events::rejection::is_plain;
+
+/// No column is wider; a longer cell moves the rest of its row. The formatter takes no width beyond 65,535.
+const WIDEST: usize = 500;
+
+/// Rows as lines, each column as wide as its widest cell; the first row is the head. The last cell of a row is not padded and
+/// widens nothing: it may be a whole record.
 pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        let cells = rows.iter().filter(|row| column + 1 < row.len()).map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0).min(WIDEST)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let width = if column + 1 < row.len() { *width } else { 0 };
+            let _ = write!(line, "{cell:<width$}  "); // a String takes everything
+        }
+        text.push_str(line.trim_end());
         text.push('\n');
     }
     text
@@ -48,13 +59,12 @@ pub(super) fn excerpt(bytes: &[u8], limit: usize) -> String {
     if head.len() < bytes.len() { line + "…" } else { line }
 }
 
-/// Control characters, and those that turn the direction of a line, as their escapes.
+/// What a terminal does not show as what it is goes out as its escape.
 fn push(line: &mut String, c: char) {
-    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if c.is_control() || turns {
-        line.extend(c.escape_default());
-    } else {
+    if is_plain(c) {
         line.push(c);
+    } else {
+        line.extend(c.escape_default());
     }
 }
 
@@ -69,10 +79,21 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_may_be_as_large_as_a_record() {
+        let record = "x".repeat(1 << 20);
+        let rows = [row(["payload", &record]), row(["id", "1"]), row([&record, "last"])];
+        let text = aligned(&rows);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0].len(), WIDEST + 2 + record.len());
+        assert_eq!((lines[1].len(), lines[2].len()), (WIDEST + 3, record.len() + 6));
+    }
+
+    #[test]
     fn an_excerpt_is_one_harmless_line() {
         assert_eq!(excerpt(b"a\n\x1b[31m\xff\x00", 80), "a\\n\\u{1b}[31m\\xff\\u{0}");
         assert_eq!(excerpt("ä".repeat(90).as_bytes(), 3), "äää…");
         assert_eq!(excerpt("\u{202e}x".as_bytes(), 9), "\\u{202e}x");
+        assert_eq!(excerpt("\u{2028}x".as_bytes(), 9), "\\u{2028}x", "an end of a line to some");
         assert_eq!(excerpt(b"abc", 3), "abc");
     }
 }
