@@ -117,8 +117,15 @@ fn execute(command: Command, config: &Config) -> Ending {
     });
     // A task that hangs on a dead server must not keep the process: what it does is decided by the database.
     runtime.shutdown_background();
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        Ending::Failed
-    })
+    result.unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &anyhow::Error) -> Ending {
+    let ending = match error.downcast_ref() {
+        Some(operator::Ended::Unread) => return Ending::Done,
+        Some(operator::Ended::BadArguments(_)) => Ending::BadConfiguration,
+        None => Ending::Failed,
+    };
+    operator::tell(format_args!("error: {error:#}"));
+    ending
 }

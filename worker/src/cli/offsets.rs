@@ -13,7 +13,7 @@ use ledgerline_schema::time::UtcMicros;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::operator::{actor, connect, reason};
+use super::operator::{actor, connect, print, print_line, reason};
 use super::table::{aligned, row};
 use crate::clock;
 use crate::config::{Config, Start};
@@ -135,19 +135,16 @@ pub async fn offsets(config: &Config, args: OffsetsArgs) -> anyhow::Result<()> {
                 Place::Start(Start::Latest) => log.range.high,
                 Place::Start(Start::At(time)) => offset_at(config, &target, time).await?,
             };
-            report(&target, &order, &store.reset(&order, &log, offset).await?, "position");
-            Ok(())
+            report(&target, &order, &store.reset(&order, &log, offset).await?, "position")
         }
         Action::AcceptLoss { target, to } => {
             let (store, order, log) = prepare(config, &target).await?;
-            report(&target, &order, &store.accept_loss(&order, &log, to).await?, "position");
-            Ok(())
+            report(&target, &order, &store.accept_loss(&order, &log, to).await?, "position")
         }
         Action::Resume { target, until } => {
             let (store, order, log) = prepare(config, &target).await?;
             let until = until.unwrap_or(log.range.high);
-            report(&target, &order, &store.resume(&order, &log, until).await?, "budget exempt");
-            Ok(())
+            report(&target, &order, &store.resume(&order, &log, until).await?, "budget exempt")
         }
     }
 }
@@ -183,7 +180,7 @@ async fn offset_at(config: &Config, target: &TargetArgs, time: UtcMicros) -> any
     found.map(|(_, offset)| *offset).context("the topic has no such partition")
 }
 
-fn report(target: &TargetArgs, order: &Order, moved: &Moved, what: &str) {
+fn report(target: &TargetArgs, order: &Order, moved: &Moved, what: &str) -> anyhow::Result<()> {
     let Order { group, topic, partition, actor, .. } = order;
     let Moved { from, to, epoch, lineage_before, lineage_after, lost } = moved;
     if target.json {
@@ -191,16 +188,17 @@ fn report(target: &TargetArgs, order: &Order, moved: &Moved, what: &str) {
             "group": &**group, "topic": &**topic, "partition": partition, "from": from, "to": to, "epoch": epoch,
             "lineage_before": lineage_before, "lineage_after": lineage_after, "lost": lost, "actor": actor,
         });
-        println!("{object}");
-        return;
+        return print_line(object);
     }
-    println!("{group} {topic}[{partition}]: {what} {from} -> {to}, epoch {epoch}");
+    print_line(format_args!("{group} {topic}[{partition}]: {what} {from} -> {to}, epoch {epoch}"))?;
     if lineage_before != lineage_after {
-        println!("  in the log that the brokers have now (lineage {lineage_before} -> {lineage_after})");
+        let lineages = format_args!("lineage {lineage_before} -> {lineage_after}");
+        print_line(format_args!("  in the log that the brokers have now ({lineages})"))?;
     }
     if *lost > 0 {
-        println!("  {lost} offsets are accounted for as lost");
+        print_line(format_args!("  {lost} offsets are accounted for as lost"))?;
     }
+    Ok(())
 }
 
 async fn ls(config: &Config, args: LsArgs) -> anyhow::Result<()> {
@@ -211,16 +209,16 @@ async fn ls(config: &Config, args: LsArgs) -> anyhow::Result<()> {
     let end = |row: &PartitionState| ends.get(&(row.topic.clone(), row.partition)).copied();
     if args.json {
         let objects: Vec<Value> = rows.iter().map(|row| as_json(row, end(row))).collect();
-        println!("{}", Value::Array(objects));
-        return Ok(());
+        return print_line(Value::Array(objects));
     }
     let head = ["GROUP", "TOPIC", "PART", "START", "NEXT", "LAG", "EPOCH", "OWNER", "UPDATED", "HALTED"];
     let mut lines = vec![row(head)];
     lines.extend(rows.iter().map(|row| as_line(row, end(row))));
-    print!("{}", aligned(&lines));
+    print(aligned(&lines).as_bytes())?;
     for row in &rows {
         if let (Some((name, since)), Some(detail)) = (row.halt(), &row.halted_detail) {
-            println!("{} {}[{}]: {name} since {since}: {detail}", row.group, row.topic, row.partition);
+            let PartitionState { group, topic, partition, .. } = row;
+            print_line(format_args!("{group} {topic}[{partition}]: {name} since {since}: {detail}"))?;
         }
     }
     Ok(())

@@ -1,8 +1,13 @@
-//! What the operators' commands share: who acts, how times and ages are written, and a database that has the schema.
+//! What the operators' commands share: who acts, how times and ages are written, a database that has the schema, and how they
+//! print.
 
-use anyhow::bail;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
+
+use anyhow::{Context, bail};
 use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
 use ledgerline_schema::time::UtcMicros;
+use thiserror::Error;
 
 use crate::config::{Config, os_user};
 
@@ -20,6 +25,36 @@ pub(super) async fn connect(config: &Config) -> anyhow::Result<Store> {
             bail!("the schema is of version {found} and no longer fits this program; a newer one is needed")
         }
     }
+}
+
+/// What a command may end with that is no failure of its work. `mod.rs` gives each its exit code.
+#[derive(Debug, Error)]
+pub(super) enum Ended {
+    /// Nobody reads what it prints any more (`dlq ls | head`).
+    #[error("nobody reads on")]
+    Unread,
+    /// What it was given cannot be used.
+    #[error("{0}")]
+    BadArguments(String),
+}
+
+/// Writes to standard output. `println!` would panic where the reader has seen enough.
+pub(super) fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Ended::Unread.into()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+/// A line on standard output.
+pub(super) fn print_line(line: impl Display) -> anyhow::Result<()> {
+    print(format!("{line}\n").as_bytes())
+}
+
+/// A line on standard error. That nobody reads it must not stop what is under way.
+pub(super) fn tell(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The name that goes into the trail.
