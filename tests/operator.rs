@@ -232,6 +232,10 @@ async fn dead_letters_are_shown_redriven_discarded_and_pruned() {
     assert!(shown.contains("note: \\xff") && table.contains("\\u{1b}[31m"), "{shown}\n{table}");
     assert_eq!(setup.run(&["dlq", "ls", "--reason", "no_such"]).status.code(), Some(2));
 
+    let large = "update dead_letters set payload = convert_to(repeat('x', 1048576), 'UTF8') where reason = 'malformed_json'";
+    database.change(large).await;
+    assert!(setup.must(&["dlq", "show", &id(&dead[0])]).len() > 1 << 20);
+
     let patch = setup.folder.path().join("patch.json");
     let mend = json!([{"op": "replace", "path": "/data/outcomes/0/price_american", "value": -120}]);
     std::fs::write(&patch, mend.to_string()).expect("written");
@@ -254,9 +258,21 @@ async fn dead_letters_are_shown_redriven_discarded_and_pruned() {
     assert_eq!(letters(&setup, "redriven").len(), 2);
     assert_eq!(redrive(&["--patch", &patch])["redriven"], 0);
     assert_eq!(database.number("select count(*) from odds").await, 18);
+    let named =
+        "select count(*) from operator_actions where action = 'redrive' and reason ~ 'SHA-256 [0-9a-f]{64}$'";
+    assert_eq!(database.number(named).await, 2);
     clean(&setup);
+    database.change("update dead_letters set topic = 'elsewhere' where reason = 'malformed_json'").await;
+    let untried = setup.run(&["dlq", "redrive", "--json"]);
+    assert_eq!(untried.status.code(), Some(1), "{untried:?}");
+    let summary: Value = serde_json::from_slice(&untried.stdout).expect("JSON");
+    assert_eq!((&summary["not_tried"], &summary["redriven"]), (&json!(1), &json!(0)), "{summary}");
+    let moved_back = format!("update dead_letters set topic = '{topic}' where topic = 'elsewhere'");
+    database.change(&moved_back).await;
 
-    assert_eq!(setup.run(&["dlq", "discard", "--reason-text", "noise"]).status.code(), Some(1), "of which?");
+    assert_eq!(setup.run(&["dlq", "discard", "--reason-text", "noise"]).status.code(), Some(2), "of which?");
+    let no_patch = setup.run(&["dlq", "redrive", "--patch", "/nowhere/patch.json"]);
+    assert_eq!(no_patch.status.code(), Some(2), "{no_patch:?}");
     assert!(
         setup.must(&["dlq", "discard", &id(&dead[0]), "--reason-text", "noise"]).contains("1 dead letters")
     );

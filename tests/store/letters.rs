@@ -33,6 +33,9 @@ on_both! {
     pruning_forgets_bytes_and_keeps_accounts,
     a_letter_redriven_again_after_truncation_is_accounted_for,
     a_redriven_record_that_is_read_again_stays_settled,
+    many_letters_are_settled_in_batches,
+    a_letter_that_cannot_be_tried_changes_nothing,
+    a_refused_redrive_leaves_both_reasons,
 }
 
 const KIND: EventKind = EventKind::Odds;
@@ -431,4 +434,50 @@ async fn a_redriven_record_that_is_read_again_stays_settled(lab: &Lab) {
     assert_eq!((again.dispositions.dead, again.rows.duplicate), (1, 4));
     assert_eq!(only(lab).await, before);
     clean(lab).await;
+}
+
+async fn many_letters_are_settled_in_batches(lab: &Lab) {
+    Line::open(&lab.store, KIND).await.write(&vec![At::Bytes("{"); 2_001]).await;
+    let all = Selected::Matching(LetterFilter::default());
+    let before = lab.database.contents().await;
+    assert_eq!(lab.store.discard(&all, &by(true)).await.expect("counted"), 2_001);
+    assert_eq!(lab.database.contents().await, before);
+    assert_eq!(lab.store.discard(&all, &by(false)).await.expect("discarded"), 2_001);
+    assert_eq!(lab.store.prune(now().plus(UtcMicros::SECOND), &by(false)).await.expect("pruned"), 2_001);
+    for action in ["discard", "prune"] {
+        let trail = format!(
+            "select from_offset || ' ' || to_offset || ': ' || reason as line from operator_actions \
+             where action = '{action}' order by from_offset"
+        );
+        let mut rows = lab.database.lines(&trail).await;
+        rows.sort();
+        let expected = [
+            "0 1000: a test (1000 dead letters)",
+            "1000 2000: a test (1000 dead letters)",
+            "2000 2001: a test (1 dead letters)",
+        ];
+        assert_eq!(rows, expected);
+    }
+    clean(lab).await;
+}
+
+async fn a_letter_that_cannot_be_tried_changes_nothing(lab: &Lab) {
+    one_bad_price(lab).await;
+    for broken in ["topic = 'elsewhere'", "headers = '7'"] {
+        lab.database.change(&format!("update dead_letters set {broken}")).await;
+        let before = lab.database.contents().await;
+        let outcome = redriver(lab, None, false).redrive(&only(lab).await).await.expect("an answer");
+        assert!(matches!(outcome, Outcome::NotTried(_)), "{outcome:?}");
+        assert_eq!(lab.database.contents().await, before);
+        lab.database.change("update dead_letters set topic = 'odds'").await;
+    }
+}
+
+async fn a_refused_redrive_leaves_both_reasons(lab: &Lab) {
+    one_bad_price(lab).await;
+    lab.database.change("update dead_letters set reason = 'too_large'").await;
+    redriver(lab, None, false).redrive(&only(lab).await).await.expect("tried");
+    let trail = "select action || ': ' || reason as line from operator_actions";
+    let expected = "redrive_refused: a test: refused again, before for too_large, now for invalid_field";
+    assert_eq!(lab.database.line(trail).await, expected);
 }

@@ -384,7 +384,11 @@ async fn a_record_with_another_key_headers_or_time_is_another_one(lab: &Lab) {
         claimed(lab, lineage(KIND, 0)).await.write(&[At::Bytes("{")]).await;
         let letters = lab.store.letters(&Default::default(), None, 10).await.expect("letters");
         let [letter] = &letters[..] else { panic!("{letters:?}") };
-        assert_eq!((&*letter.status, &*letter.payload, letter.pruned_at), ("dead", &b"{"[..], None), "{other}");
+        assert_eq!(
+            (&*letter.status, &*letter.payload, letter.pruned_at),
+            ("dead", &b"{"[..], None),
+            "{other}"
+        );
         assert_eq!(letter.timestamp, Some(now()), "{other}");
     }
     clean(lab).await;

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context;
 use ledgerline_schema::batch::{Batch, RowCounts};
 use ledgerline_schema::dead_letter::headers_from_json;
 use ledgerline_schema::events::{EventKind, RawHeader, RawRecord};
@@ -16,8 +15,8 @@ use serde::Serialize;
 use crate::backoff;
 use crate::config::Config;
 
-/// How often a letter is tried that somebody else's write was in the way of.
-const TRIES: u32 = 6;
+/// How often a letter is tried again that the store had an error on: few enough that a refusal that stays costs a second.
+const TRIES: u32 = 4;
 
 /// Redrives letters, one after the other.
 pub struct Redriver {
@@ -34,6 +33,8 @@ pub enum Outcome {
     Tried(Redriven),
     /// The patch cannot be applied to it: nothing was tried, nothing counted.
     Unpatched(String),
+    /// Something about it alone is in the way, which is no word on the record: nothing was changed, the others go on.
+    NotTried(String),
 }
 
 /// What became of them all.
@@ -45,6 +46,8 @@ pub struct Summary {
     pub still_dead: BTreeMap<&'static str, u64>,
     /// Letters that the patch did not fit.
     pub unpatched: u64,
+    /// Letters that could not be tried.
+    pub not_tried: u64,
     /// Letters that somebody else settled or tried at the same time.
     pub overtaken: u64,
     /// New rows.
@@ -71,21 +74,26 @@ impl Redriver {
     /// Redrives one letter as it was read.
     ///
     /// # Errors
-    /// The configuration does not know the topic, or the environment is in trouble; nothing was changed.
-    pub async fn redrive(&self, letter: &Letter) -> anyhow::Result<Outcome> {
+    /// The environment is in trouble, so no other letter would fare better; nothing was changed, unless the answer to a COMMIT
+    /// was lost: then the letter itself says what became of it.
+    pub async fn redrive(&self, letter: &Letter) -> Result<Outcome, StoreError> {
         let value = match self.patched(&letter.payload) {
             Ok(value) => value,
             Err(problem) => return Ok(Outcome::Unpatched(problem)),
         };
-        let batch = self.decode(letter, &value)?;
+        let batch = match self.decode(letter, &value) {
+            Ok(batch) => batch,
+            Err(problem) => return Ok(Outcome::NotTried(problem)),
+        };
         for attempt in 0.. {
             let redrive = Redrive { letter, batch: &batch, by: &self.by };
             match self.store.redrive(&redrive).await {
                 Ok(redriven) => return Ok(Outcome::Tried(redriven)),
-                Err(error) if attempt < TRIES && is_contention(&error) => {
+                Err(error) if attempt < TRIES && may_pass(&error) => {
                     tokio::time::sleep(backoff::pause(attempt)).await;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) if error.trouble() == Trouble::Environment => return Err(error),
+                Err(error) => return Ok(Outcome::NotTried(error.to_string())),
             }
         }
         unreachable!("the last try ends the loop")
@@ -101,14 +109,13 @@ impl Redriver {
     }
 
     /// The letter's record as a batch of its own, at its own offset.
-    fn decode(&self, letter: &Letter, value: &[u8]) -> anyhow::Result<Batch> {
+    fn decode(&self, letter: &Letter, value: &[u8]) -> Result<Batch, String> {
         let topic = &letter.topic;
         let kind = self.kinds.get(topic);
         let kind =
-            kind.with_context(|| format!("the configuration does not say which kind topic {topic} carries"))?;
+            kind.ok_or_else(|| format!("the configuration does not say which kind topic {topic} carries"))?;
         let headers = headers_from_json(&letter.headers);
-        let headers =
-            headers.with_context(|| format!("cannot read the headers of dead letter {}", letter.id()))?;
+        let headers = headers.ok_or("its stored headers cannot be read")?;
         let headers: Vec<RawHeader<'_>> =
             headers.iter().map(|(name, value)| RawHeader { name, value: value.as_deref() }).collect();
         let mut batch = Batch::new(kind.rows(), letter.offset);
@@ -118,8 +125,10 @@ impl Redriver {
     }
 }
 
-fn is_contention(error: &StoreError) -> bool {
-    error.trouble() == Trouble::Contention
+/// What other writers cause (a lock timeout, a deadlock, SQLite's busy, a race) passes, and cannot be told from other refusals
+/// with certainty. Where the server is away, and where we are set up wrongly, another try in a moment is in vain.
+fn may_pass(error: &StoreError) -> bool {
+    !matches!(error, StoreError::Unavailable(_) | StoreError::Config(_) | StoreError::Schema(_))
 }
 
 impl Summary {
@@ -138,6 +147,7 @@ impl Summary {
             }
             Outcome::Tried(Redriven::Overtaken) => self.overtaken += 1,
             Outcome::Unpatched(_) => self.unpatched += 1,
+            Outcome::NotTried(_) => self.not_tried += 1,
         }
     }
 }

@@ -8,9 +8,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use ledgerline_schema::events::Reason;
 use ledgerline_schema::store::{Letter, LetterFilter, LetterId, LetterStatus, Resolved, Selected, Store};
 use ledgerline_schema::time::UtcMicros;
+use sha2::{Digest, Sha256};
 
 use super::letters;
-use super::operator::{actor, age, connect, reason, time};
+use super::operator::{Ended, actor, age, connect, reason, tell, time};
 use crate::clock;
 use crate::config::Config;
 use crate::redrive::{Redriver, Summary};
@@ -199,8 +200,7 @@ pub async fn dlq(config: &Config, args: DlqArgs) -> anyhow::Result<()> {
         Action::Ls(args) => ls(&store, args).await,
         Action::Show { id, json, raw } => letters::show(&letter(&store, id).await?, json, raw),
         Action::Stats { filter, status, json } => {
-            letters::stats(&store.letter_groups(&filter.of_status(status)).await?, json);
-            Ok(())
+            letters::stats(&store.letter_groups(&filter.of_status(status)).await?, json)
         }
         Action::Redrive(args) => redrive(config, store, args).await,
         Action::Discard(args) => discard(&store, args).await,
@@ -212,19 +212,7 @@ async fn letter(store: &Store, id: LetterId) -> anyhow::Result<Letter> {
     store.letter(id).await?.with_context(|| format!("there is no dead letter {id}"))
 }
 
-/// Ends quietly where the reader has seen enough (`dlq ls | head`).
 async fn ls(store: &Store, args: LsArgs) -> anyhow::Result<()> {
-    match list(store, args).await {
-        Err(error) if is_closed_pipe(&error) => Ok(()),
-        ended => ended,
-    }
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-async fn list(store: &Store, args: LsArgs) -> anyhow::Result<()> {
     let filter = args.filter.of_status(Some(args.status));
     let mut list = letters::List::new(args.json);
     let (mut after, mut left) = (args.after, args.limit);
@@ -239,15 +227,16 @@ async fn list(store: &Store, args: LsArgs) -> anyhow::Result<()> {
     if left == 0
         && let Some(last) = after
     {
-        eprintln!("there may be more: --after {last}");
+        tell(format_args!("there may be more: --after {last}"));
     }
     Ok(())
 }
 
 async fn redrive(config: &Config, store: Store, args: RedriveArgs) -> anyhow::Result<()> {
-    let patch = args.patch.as_deref().map(read_patch).transpose()?;
-    let reason =
-        args.patch.map_or_else(|| "redrive".to_owned(), |file| format!("redrive with {}", file.display()));
+    let (patch, reason) = match args.patch.as_deref().map(read_patch).transpose()? {
+        Some((patch, reason)) => (Some(patch), reason),
+        None => (None, "redrive".to_owned()),
+    };
     let by = Resolved { actor: actor(args.actor), reason, now: clock::now(), dry_run: args.dry_run };
     let redriver = Redriver::new(config, store.clone(), patch, by);
     let mut summary = Summary::default();
@@ -258,8 +247,11 @@ async fn redrive(config: &Config, store: Store, args: RedriveArgs) -> anyhow::Re
         redrive_ids(&redriver, &store, &args.ids, &mut summary).await
     };
     // What was done before an outage is done: it is told in any case.
-    letters::redriven(&summary, args.dry_run, args.json)?;
-    done
+    let told = letters::redriven(&summary, args.dry_run, args.json);
+    done?;
+    let not_tried = summary.not_tried;
+    ensure!(not_tried == 0, "{not_tried} dead letters could not be tried; each is named above");
+    told
 }
 
 async fn redrive_ids(
@@ -303,29 +295,35 @@ async fn redrive_one(redriver: &Redriver, letter: &Letter, summary: &mut Summary
     Ok(())
 }
 
-fn read_patch(file: &Path) -> anyhow::Result<json_patch::Patch> {
-    let text = std::fs::read(file).with_context(|| format!("--patch: cannot read {}", file.display()))?;
-    serde_json::from_slice(&text)
-        .with_context(|| format!("--patch: {} is no JSON Patch (RFC 6902)", file.display()))
+/// The patch, and what the trail says of it: a file may change after it, so its text is named too.
+fn read_patch(file: &Path) -> Result<(json_patch::Patch, String), Ended> {
+    let name = file.display();
+    let text = std::fs::read(file)
+        .map_err(|error| Ended::BadArguments(format!("--patch: cannot read {name}: {error}")))?;
+    let patch = serde_json::from_slice(&text).map_err(|error| {
+        Ended::BadArguments(format!("--patch: {name} is no JSON Patch (RFC 6902): {error}"))
+    })?;
+    Ok((patch, format!("redrive with {name}, SHA-256 {:x}", Sha256::digest(&text))))
 }
 
 async fn discard(store: &Store, args: DiscardArgs) -> anyhow::Result<()> {
     let named = !args.ids.is_empty() || !args.filter.is_empty() || args.all;
-    ensure!(named, "name the dead letters to discard: by id, by a filter, or --all");
+    if !named {
+        let how = "name the dead letters to discard: by id, by a filter, or --all";
+        return Err(Ended::BadArguments(how.into()).into());
+    }
     let selected = match args.ids.is_empty() {
         true => Selected::Matching(args.filter.of_status(Some(LetterStatus::Dead))),
         false => Selected::Ids(args.ids),
     };
     let by =
         Resolved { actor: actor(args.actor), reason: args.reason_text, now: clock::now(), dry_run: false };
-    letters::settled("discarded", store.discard(&selected, &by).await?, false, args.json);
-    Ok(())
+    letters::settled("discarded", store.discard(&selected, &by).await?, false, args.json)
 }
 
 async fn prune(store: &Store, args: PruneArgs) -> anyhow::Result<()> {
     let now = clock::now();
     let by = Resolved { actor: actor(args.actor), reason: args.reason_text, now, dry_run: args.dry_run };
     let pruned = store.prune(now.plus(-args.older_than), &by).await?;
-    letters::settled("pruned", pruned, args.dry_run, args.json);
-    Ok(())
+    letters::settled("pruned", pruned, args.dry_run, args.json)
 }

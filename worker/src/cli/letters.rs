@@ -1,8 +1,6 @@
 //! How dead letters are printed: tables for people, in which no byte of a record can disturb the terminal, and JSON for machines,
 //! with the exact bytes. Called by `dlq.rs`.
 
-use std::io::Write as _;
-
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,6 +10,7 @@ use ledgerline_schema::time::UtcMicros;
 use serde_json::{Map, Value, json};
 
 use super::dlq::Raw;
+use super::operator::{print, print_line, tell};
 use super::table::{aligned, excerpt, row};
 use crate::redrive::{Outcome, Summary};
 
@@ -30,8 +29,8 @@ impl List {
     }
 
     /// Fails when nobody reads any more.
-    pub(super) fn add(&mut self, letter: &Letter) -> std::io::Result<()> {
-        let Some(rows) = &mut self.rows else { return writeln!(std::io::stdout(), "{}", as_json(letter)) };
+    pub(super) fn add(&mut self, letter: &Letter) -> anyhow::Result<()> {
+        let Some(rows) = &mut self.rows else { return print_line(as_json(letter)) };
         rows.push(vec![
             letter.id().to_string(),
             letter.topic.clone(),
@@ -46,9 +45,9 @@ impl List {
         Ok(())
     }
 
-    pub(super) fn end(self) -> std::io::Result<()> {
+    pub(super) fn end(self) -> anyhow::Result<()> {
         match self.rows {
-            Some(rows) => std::io::stdout().write_all(aligned(&rows).as_bytes()),
+            Some(rows) => print(aligned(&rows).as_bytes()),
             None => Ok(()),
         }
     }
@@ -63,11 +62,10 @@ pub(super) fn show(letter: &Letter, json: bool, raw: Option<Raw>) -> anyhow::Res
             Raw::Payload => &letter.payload,
             Raw::Key => letter.key.as_ref().context("the record has no key")?,
         };
-        return std::io::stdout().write_all(bytes).context("cannot write to standard output");
+        return print(bytes);
     }
     if json {
-        println!("{}", as_json(letter));
-        return Ok(());
+        return print_line(as_json(letter));
     }
     let or_dash = |time: Option<UtcMicros>| time.map_or_else(|| "-".to_owned(), |time| time.to_string());
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
@@ -91,8 +89,7 @@ pub(super) fn show(letter: &Letter, json: bool, raw: Option<Raw>) -> anyhow::Res
         rows.push(vec!["header".into(), format!("{}: {value}", excerpt(&name, usize::MAX))]);
     }
     rows.push(vec!["payload".into(), excerpt(&letter.payload, usize::MAX)]);
-    print!("{}", aligned(&rows));
-    Ok(())
+    print(aligned(&rows).as_bytes())
 }
 
 fn as_json(letter: &Letter) -> Value {
@@ -131,7 +128,7 @@ fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) 
 }
 
 /// Counts, and how old.
-pub(super) fn stats(groups: &[LetterGroup], json: bool) {
+pub(super) fn stats(groups: &[LetterGroup], json: bool) -> anyhow::Result<()> {
     let time = |time: Option<UtcMicros>| time.map(|time| time.to_string());
     if json {
         for group in groups {
@@ -139,9 +136,9 @@ pub(super) fn stats(groups: &[LetterGroup], json: bool) {
                 "topic": group.topic, "reason": group.reason, "status": group.status, "letters": group.letters,
                 "oldest": time(group.oldest), "newest": time(group.newest), "attempts": group.attempts.unwrap_or(0),
             });
-            println!("{object}");
+            print_line(object)?;
         }
-        return;
+        return Ok(());
     }
     let mut rows = vec![row(["TOPIC", "REASON", "STATUS", "LETTERS", "OLDEST", "NEWEST", "TRIES"])];
     rows.extend(groups.iter().map(|group| {
@@ -155,27 +152,23 @@ pub(super) fn stats(groups: &[LetterGroup], json: bool) {
             group.attempts.unwrap_or(0).to_string(),
         ]
     }));
-    print!("{}", aligned(&rows));
+    print(aligned(&rows).as_bytes())
 }
 
 /// A letter that was not applied, on standard error: standard output has the summary.
 pub(super) fn tell_refusal(letter: &Letter, outcome: &Outcome) {
-    match outcome {
-        Outcome::Tried(Redriven::Applied(_)) => {}
+    let what = match outcome {
+        Outcome::Tried(Redriven::Applied(_)) => return,
         Outcome::Tried(Redriven::StillDead(rejection)) => {
-            eprintln!(
-                "{}: still dead: {}",
-                letter.id(),
-                excerpt(rejection.to_string().as_bytes(), usize::MAX)
-            );
+            format!("still dead: {}", excerpt(rejection.to_string().as_bytes(), usize::MAX))
         }
-        Outcome::Tried(Redriven::Overtaken) => {
-            eprintln!("{}: somebody else settled or tried it at the same time", letter.id());
-        }
+        Outcome::Tried(Redriven::Overtaken) => "somebody else settled or tried it at the same time".into(),
         Outcome::Unpatched(problem) => {
-            eprintln!("{}: the patch does not fit: {}", letter.id(), excerpt(problem.as_bytes(), 300));
+            format!("the patch does not fit: {}", excerpt(problem.as_bytes(), 300))
         }
-    }
+        Outcome::NotTried(problem) => format!("not tried: {}", excerpt(problem.as_bytes(), 300)),
+    };
+    tell(format_args!("{}: {what}", letter.id()));
 }
 
 /// What `redrive` did.
@@ -183,32 +176,33 @@ pub(super) fn redriven(summary: &Summary, dry_run: bool, json: bool) -> anyhow::
     if json {
         let mut object = serde_json::to_value(summary)?;
         object["dry_run"] = json!(dry_run);
-        println!("{object}");
-        return Ok(());
+        return print_line(object);
     }
     let Summary { redriven, inserted, updated, duplicate, stale, .. } = summary;
     let would = if dry_run { "would be redriven" } else { "redriven" };
-    println!(
-        "{redriven} {would}; rows: {inserted} inserted, {updated} updated, {duplicate} duplicate, {stale} stale"
-    );
+    let rows = format!("{inserted} inserted, {updated} updated, {duplicate} duplicate, {stale} stale");
+    print_line(format_args!("{redriven} {would}; rows: {rows}"))?;
     for (reason, letters) in &summary.still_dead {
-        println!("{letters} still dead: {reason}");
+        print_line(format_args!("{letters} still dead: {reason}"))?;
     }
     if summary.unpatched > 0 {
-        println!("{} not tried: the patch does not fit", summary.unpatched);
+        print_line(format_args!("{} not tried: the patch does not fit", summary.unpatched))?;
     }
     if summary.overtaken > 0 {
-        println!("{} not tried: somebody else was at them", summary.overtaken);
+        print_line(format_args!("{} not tried: somebody else was at them", summary.overtaken))?;
+    }
+    if summary.not_tried > 0 {
+        print_line(format_args!("{} not tried: they could not be", summary.not_tried))?;
     }
     Ok(())
 }
 
 /// What `discard` or `prune` did.
-pub(super) fn settled(what: &str, letters: usize, dry_run: bool, json: bool) {
+pub(super) fn settled(what: &str, letters: usize, dry_run: bool, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", json!({what: letters, "dry_run": dry_run}));
+        print_line(json!({what: letters, "dry_run": dry_run}))
     } else {
         let would = if dry_run { "would be " } else { "" };
-        println!("{letters} dead letters {would}{what}");
+        print_line(format_args!("{letters} dead letters {would}{what}"))
     }
 }
