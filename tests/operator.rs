@@ -7,7 +7,7 @@ use crate::support::eventually;
 use crate::support::kafka::{self, Record};
 use crate::support::postgres::Database;
 use crate::support::scenes::{clean, get, odds, records, stored};
-use crate::support::worker::{Setup, Worker};
+use crate::support::worker::{Setup, Worker, command};
 
 /// A database, a topic of one partition, and the product configured for them.
 async fn line() -> (Database, String, Setup) {
@@ -282,4 +282,24 @@ async fn dead_letters_are_shown_redriven_discarded_and_pruned() {
     assert_eq!(database.number("select sum(length(payload)) from dead_letters").await, 0);
     clean(&setup);
     database.drop_now().await;
+}
+
+#[test]
+fn a_closed_pipe_ends_a_command_quietly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}", folder.path().join("a.db").display());
+    let setup = Setup::new(&url, &[]);
+    setup.must(&["migrate", "up"]);
+    let commands: [&[&str]; 4] = [
+        &["dlq", "ls"],
+        &["dlq", "stats"],
+        &["dlq", "prune", "--older-than", "30000000d"],
+        &["offsets", "ls", "--no-kafka"],
+    ];
+    for args in commands {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = command(&setup.file()).args(args).stdout(writer).output().expect("the command runs");
+        assert_eq!((ended.status.code(), ended.stderr.len()), (Some(0), 0), "{args:?}: {ended:?}");
+    }
 }
