@@ -13,8 +13,8 @@ use crate::sql_types::UtcTimestamp;
 #[diesel(sql_type = UtcTimestamp)]
 pub struct UtcMicros(pub i64);
 
-/// 9999-12-31T23:59:59.999999Z: the last instant that both stores and RFC 3339 can write.
-const LATEST: i64 = 253_402_300_799_999_999;
+/// 9999-12-30T21:59:59.999999Z: the last whole second that jiff takes in microseconds, so that every zone can write it.
+const LATEST: i64 = 253_402_207_199_999_999;
 /// 0001-01-01T00:00:00Z.
 const EARLIEST: i64 = -62_135_596_800_000_000;
 
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_shift_stops_at_the_ends_of_the_range() {
         for (shift, text) in
-            [(i64::MIN, "0001-01-01T00:00:00.000000Z"), (i64::MAX, "9999-12-31T23:59:59.999999Z")]
+            [(i64::MIN, "0001-01-01T00:00:00.000000Z"), (i64::MAX, "9999-12-30T21:59:59.999999Z")]
         {
             assert_eq!(UtcMicros(0).plus(shift).to_string(), text);
         }
