@@ -16,6 +16,8 @@ on_both! {
     a_ledger_that_is_gone_does_not_verify,
     a_row_that_does_not_sum_up_is_refused_by_the_database,
     a_widened_row_is_an_overlap,
+    a_position_that_vanished_is_a_gap,
+    a_move_into_another_log_that_nobody_wrote_down_is_a_gap,
     a_quote_too_many_is_applied_twice,
     a_quote_of_a_log_that_nobody_read_does_not_verify,
     a_quote_without_selection_is_an_orphan,
@@ -121,6 +123,25 @@ async fn a_widened_row_is_an_overlap(lab: &Lab) {
     let found = verify(lab).await;
     assert_eq!((found.overlaps.len(), found.gaps.len()), (1, 0), "{found:?}");
     assert!(found.overlaps[0].contains("12 to 13"), "{found:?}");
+}
+
+async fn a_position_that_vanished_is_a_gap(lab: &Lab) {
+    three_hours(lab).await;
+    lab.database.change("delete from partition_offsets").await;
+    let found = verify(lab).await;
+    assert_eq!(found.gaps.len(), 1, "{found:?}");
+    assert!(found.gaps[0].contains("left at 18 without a reset"), "{found:?}");
+}
+
+async fn a_move_into_another_log_that_nobody_wrote_down_is_a_gap(lab: &Lab) {
+    three_hours(lab).await;
+    Line::of_partition(&lab.store, KIND, 1).await;
+    let moved = "update partition_offsets set lineage_id = (select max(id) from lineages), \
+                 start_offset = 0, next_offset = 0 where partition = 0";
+    lab.database.change(moved).await;
+    let found = verify(lab).await;
+    assert_eq!(found.gaps.len(), 1, "{found:?}");
+    assert!(found.gaps[0].contains("left at 18 without a reset"), "{found:?}");
 }
 
 /// A quote that the product did not write.

@@ -22,12 +22,18 @@ pub(super) struct Jump {
     pub(super) to: Option<i64>,
 }
 
+impl Jump {
+    fn name(&self) -> String {
+        format!("{} {}[{}]", self.group, self.topic, self.partition)
+    }
+}
+
 /// What happened to one group in one log.
 enum Step<'a> {
     /// The position left `from`: for another place of the log, or for another log.
     Left { at: i64, jump: &'a Jump },
     /// The position came to `at`.
-    Came { at: i64 },
+    Came { at: i64, jump: &'a Jump },
     /// Offsets were accounted for.
     Wrote(&'a LedgerSegment),
 }
@@ -69,7 +75,7 @@ pub(super) fn check_segments(
         if let Some(lineage) = jump.lineage_after {
             let track = tracks.entry((&jump.group, lineage)).or_default();
             track.came_from_elsewhere |= jump.lineage_before != jump.lineage_after;
-            track.steps.push(((epoch, 1, to), Step::Came { at: to }));
+            track.steps.push(((epoch, 1, to), Step::Came { at: to, jump }));
         }
     }
     for track in tracks.into_values() {
@@ -82,24 +88,38 @@ fn walk(found: &mut Verification, mut track: Track<'_>) {
     track.steps.sort_by_key(|(order, _)| *order);
     // Where an operator chose the start, or the group has left the log, its first start is not known any more.
     let mut at = track.position.filter(|_| !track.came_from_elsewhere).map(|row| row.start_offset);
+    // The name of the partition while something says that the group is in the log.
+    let mut inside: Option<String> = None;
     for (_, step) in &track.steps {
         match step {
             Step::Left { at: from, jump } => {
-                let name = format!("{} {}[{}] reset", jump.group, jump.topic, jump.partition);
-                compare(found, &name, at, *from);
+                compare(found, &format!("{} reset", jump.name()), at, *from);
+                (at, inside) = (Some(*from), None);
             }
-            Step::Came { at: to } => at = Some(*to),
+            Step::Came { at: to, jump } => {
+                left_in_silence(found, inside.replace(jump.name()), at);
+                at = Some(*to);
+            }
             Step::Wrote(segment) => {
                 let name = format!("{} {}[{}]", segment.group, segment.topic, segment.partition);
                 compare(found, &name, at, segment.from);
-                at = Some(segment.to);
+                (at, inside) = (Some(segment.to), Some(name));
             }
         }
     }
-    if let Some(row) = track.position {
-        let name = format!("{} {}[{}] position", row.group, row.topic, row.partition);
-        compare(found, &name, at.or(Some(row.start_offset)), row.next_offset);
+    match track.position {
+        Some(row) => {
+            let name = format!("{} {}[{}] position", row.group, row.topic, row.partition);
+            compare(found, &name, at.or(Some(row.start_offset)), row.next_offset);
+        }
+        None => left_in_silence(found, inside, at),
     }
+}
+
+/// The group is in the log no more, or comes to it a second time, and nothing says that it left.
+fn left_in_silence(found: &mut Verification, inside: Option<String>, at: Option<i64>) {
+    let (Some(name), Some(at)) = (inside, at) else { return };
+    found.gaps.push(format!("{name}: left at {at} without a reset that was written down"));
 }
 
 fn check_sum(found: &mut Verification, segment: &LedgerSegment) {
@@ -232,6 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_nobody_left_needs_a_position() {
+        let vanished = check_segments(&[segment(1, 0, 9)], &[], &[]);
+        assert_eq!((vanished.gaps.len(), vanished.ok()), (1, false), "{vanished:?}");
+        let moved = check_segments(&[segment(1, 0, 9)], &[position(2, 100, 100)], &[]);
+        assert!(moved.gaps[0].contains("left at 9 without a reset"), "{moved:?}");
+        let left = check_segments(&[segment(1, 0, 9)], &[], &[jump(2, (1, 9), (2, 4))]);
+        assert_eq!(left.gaps.len(), 1, "it came to the other log and is not there: {left:?}");
+        let back = [jump(2, (1, 9), (2, 4)), jump(4, (2, 4), (1, 9))];
+        assert!(check_segments(&[segment(1, 0, 9)], &[position(1, 9, 9)], &back).ok());
+        assert!(!check_segments(&[segment(1, 0, 9)], &[position(1, 9, 9)], &back[1..]).ok());
+    }
+
+    #[test]
     fn redriven_letters_are_chained_to_nothing() {
         let redriven = LedgerSegment { group: REDRIVE_GROUP.into(), ..segment(3, 3, 4) };
         let found = check(&[segment(1, 0, 5), redriven], 5);
@@ -272,6 +305,18 @@ mod tests {
             };
         }
 
+        /// Whether the jump left a trace besides itself. Leaving a log in which nothing had happened leaves none.
+        fn tells(&self, number: usize, jump: &Jump) -> bool {
+            if jump.lineage_before == jump.lineage_after {
+                return jump.from != jump.to;
+            }
+            let wrote = |segment: &LedgerSegment| {
+                Some(segment.lineage_id) == jump.lineage_before && Some(segment.epoch) < jump.epoch
+            };
+            let came = |earlier: &Jump| earlier.lineage_after == jump.lineage_before;
+            self.segments.iter().any(wrote) || self.jumps[..number].iter().any(came)
+        }
+
         fn check(&self, jumps: &[Jump]) -> Verification {
             check_segments(&self.segments, &[position(self.at.0, self.start, self.at.1)], jumps)
         }
@@ -287,7 +332,7 @@ mod tests {
             let found = history.check(&history.jumps);
             proptest::prop_assert!(found.ok(), "{:?}", found);
             for (number, gone) in history.jumps.iter().enumerate() {
-                if gone.lineage_before == gone.lineage_after && gone.from != gone.to {
+                if history.tells(number, gone) {
                     let mut others = history.jumps.clone();
                     others.remove(number);
                     proptest::prop_assert!(!history.check(&others).ok(), "without {:?}", gone);
