@@ -23,6 +23,7 @@ on_both! {
     a_quote_without_selection_is_an_orphan,
     a_deleted_quote_is_noted_and_is_no_violation,
     deleting_all_quotes_is_noted_too,
+    games_of_a_topic_that_was_made_again_are_no_missing_quotes,
     a_ledger_that_does_not_end_where_the_batch_begins_refuses_it,
 }
 
@@ -193,6 +194,19 @@ async fn deleting_all_quotes_is_noted_too(lab: &Lab) {
     let found = verify(lab).await;
     assert_eq!(found.fewer_rows.len(), 1, "12 quotes were inserted and none is stored: {found:?}");
     assert!(found.ok(), "{found:?}");
+}
+
+/// The games were all updated from the new log: nothing stored names the old one any more, and it never held quotes.
+async fn games_of_a_topic_that_was_made_again_are_no_missing_quotes(lab: &Lab) {
+    three_hours_beside(lab).await;
+    let mut old = Line::open(&lab.store, EventKind::Game).await;
+    old.events(&[super::lab::game("g", 1, json!({}))]).await;
+    let mut new = Line::of_partition(&lab.store, EventKind::Game, 1).await;
+    new.events(&[super::lab::game("g", 2, json!({"state": 2}))]).await;
+    let named = "select distinct lineage_id || '' as line from games";
+    assert_eq!(lab.database.line(named).await, new.claim.lineage_id.to_string());
+    let found = verify(lab).await;
+    assert!(found.ok() && found.fewer_rows.is_empty(), "{found:?}");
 }
 
 async fn three_hours_beside(lab: &Lab) {

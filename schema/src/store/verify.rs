@@ -1,6 +1,6 @@
 //! What the ledger proves. Called by `ledgerline verify`; reads only, in one snapshot.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
@@ -212,10 +212,8 @@ async fn check_rows(
     }
     let query = odds::table.group_by(odds::lineage_id).select((odds::lineage_id, diesel::dsl::count_star()));
     let mut stored: Vec<(i32, i64)> = with_conn!(conn, c => query.load(c).await)?;
-    let elsewhere = lineages_of_other_rows(conn).await?;
-    let vanished =
-        inserted.keys().filter(|id| !elsewhere.contains(id) && !stored.iter().any(|(with, _)| with == *id));
-    stored.extend(vanished.map(|id| (*id, 0)).collect::<Vec<_>>());
+    let vanished = vanished(segments, &stored, &lineages_of_other_rows(conn).await?);
+    stored.extend(vanished.into_iter().map(|id| (id, 0)));
     for (lineage_id, rows) in stored {
         let unknown = (0, format!("lineage {lineage_id}"));
         let (inserted, name) = match inserted.get(&lineage_id) {
@@ -231,6 +229,21 @@ async fn check_rows(
         }
     }
     Ok(())
+}
+
+/// Lineages that should have quotes and have none. The topic decides: rows that were updated name the log that they were
+/// updated from, so the earlier logs of a topic of games look as if they never had any.
+fn vanished(segments: &[LedgerSegment], stored: &[(i32, i64)], elsewhere: &HashSet<i32>) -> BTreeSet<i32> {
+    let topics = |holds: &dyn Fn(i32) -> bool| -> HashSet<&str> {
+        let holding = segments.iter().filter(|segment| holds(segment.lineage_id));
+        holding.map(|segment| segment.topic.as_str()).collect()
+    };
+    let with_quotes: HashSet<i32> = stored.iter().map(|(id, _)| *id).collect();
+    let of_quotes = topics(&|id| with_quotes.contains(&id));
+    let of_others = topics(&|id| elsewhere.contains(&id));
+    let judged = |topic: &str| of_quotes.contains(topic) || !of_others.contains(topic);
+    let without = segments.iter().filter(|segment| !with_quotes.contains(&segment.lineage_id));
+    without.filter(|segment| judged(&segment.topic)).map(|segment| segment.lineage_id).collect()
 }
 
 /// Lineages that games and articles came from: the ledger does not say which kind it accounts for.
