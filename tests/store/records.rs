@@ -10,7 +10,7 @@ on_both! {
     records_that_were_written_are_all_found,
     a_record_that_was_never_written_is_missing,
     a_record_whose_quote_was_deleted_is_missing,
-    a_record_whose_price_differs_is_missing,
+    a_record_whose_price_differs_says_so,
     a_dead_letter_accounts_for_its_record,
     a_refused_record_without_dead_letter_is_missing,
     a_dead_letter_of_another_log_accounts_for_nothing,
@@ -23,6 +23,10 @@ const KIND: EventKind = EventKind::Odds;
 
 async fn missing(line: &Line<'_>, batch: &Batch) -> Vec<i64> {
     line.store.check_records(line.claim.lineage_id, batch).await.expect("an answer").missing
+}
+
+async fn differing(line: &Line<'_>, batch: &Batch) -> Vec<i64> {
+    line.store.check_records(line.claim.lineage_id, batch).await.expect("an answer").differing
 }
 
 /// Offsets 0 to 4: quotes, a bad record, a contradiction, quotes, a tombstone.
@@ -56,12 +60,15 @@ async fn a_record_whose_quote_was_deleted_is_missing(lab: &Lab) {
     assert_eq!(missing(&line, &again).await, [3]);
 }
 
-async fn a_record_whose_price_differs_is_missing(lab: &Lab) {
+async fn a_record_whose_price_differs_says_so(lab: &Lab) {
     let (line, again) = written(lab).await;
     lab.database.change("update odds set price = 9.5 where record_offset = 0 and line < 0").await;
-    assert_eq!(missing(&line, &again).await, [0]);
+    assert_eq!(differing(&line, &again).await, [0]);
     lab.database.change("update odds set price = null where record_offset = 3 and line < 0").await;
-    assert_eq!(missing(&line, &again).await, [0, 3]);
+    assert_eq!(differing(&line, &again).await, [0, 3]);
+    assert!(missing(&line, &again).await.is_empty());
+    lab.database.change("delete from odds where record_offset = 3 and line > 0").await;
+    assert_eq!((missing(&line, &again).await, differing(&line, &again).await), (vec![3], vec![0]));
 }
 
 async fn a_dead_letter_accounts_for_its_record(lab: &Lab) {

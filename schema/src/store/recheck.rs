@@ -12,6 +12,7 @@ use super::{Conn, Store, insert, with_conn};
 use crate::batch::Batch;
 use crate::events::Rows;
 use crate::events::game::GameRow;
+use crate::events::odds::OddsRows;
 use crate::schema::{articles, dead_letters, game_refs};
 
 /// What re-reading a range of the log found.
@@ -19,6 +20,16 @@ use crate::schema::{articles, dead_letters, game_refs};
 pub struct RecordCheck {
     /// Offsets of records that left neither rows nor a dead letter behind.
     pub missing: Vec<i64>,
+    /// Offsets of records with a quote under whose key another price or line is stored.
+    pub differing: Vec<i64>,
+}
+
+/// Records of a batch by what is wrong with them.
+#[derive(Default)]
+struct Unapplied {
+    absent: HashSet<u32>,
+    /// Rows are there for all of them, and not theirs.
+    differing: HashSet<u32>,
 }
 
 impl Store {
@@ -31,39 +42,29 @@ impl Store {
         let conn = &mut session.conn();
         let unapplied = unapplied_records(conn, &batch.rows).await?;
         let refused = batch.dead.iter().map(|dead| dead.record);
-        let suspects: HashSet<i64> =
-            unapplied.into_iter().chain(refused).map(|record| batch.records.offset(record)).collect();
         let dead = dead_offsets(conn, lineage_id, batch).await?;
-        let mut missing: Vec<i64> = suspects.difference(&dead).copied().collect();
-        missing.sort_unstable();
-        Ok(RecordCheck { missing })
+        let undead = |records: HashSet<u32>| {
+            let offsets = records.into_iter().map(|record| batch.records.offset(record));
+            let mut offsets: Vec<i64> = offsets.filter(|offset| !dead.contains(offset)).collect();
+            offsets.sort_unstable();
+            offsets
+        };
+        let missing = undead(unapplied.absent.into_iter().chain(refused).collect());
+        Ok(RecordCheck { missing, differing: undead(unapplied.differing) })
     }
 }
 
 /// Good records whose rows are not there; quotes also where the value is another. A game or an article may have moved on.
-async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<HashSet<u32>> {
-    match rows {
-        Rows::Odds(rows) => {
-            let wanted: Vec<_> = rows.selections.iter().collect();
-            let games =
-                wanted.iter().map(|selection| (selection.system.to_string(), selection.game.to_string()));
-            let refs = find_refs(conn, &games.collect()).await?;
-            let ids = find_selections(conn, &wanted, &refs).await?;
-            // Ids start at 1, so a selection that is not there finds no quote either.
-            let ids: Vec<i64> =
-                wanted.iter().map(|selection| ids.get(*selection).copied().unwrap_or(0)).collect();
-            let resolved = resolve(rows, &ids);
-            let stored = insert::stored_odds(conn, &resolved).await?;
-            let unapplied = resolved.iter().filter(|row| stored.get(&row.key()) != Some(&row.value));
-            Ok(unapplied.map(|row| row.record).collect())
-        }
+async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<Unapplied> {
+    let absent = match rows {
+        Rows::Odds(rows) => return unapplied_quotes(conn, rows).await,
         Rows::Game(rows) => {
             let keys = rows.0.iter().map(|row| row.key.clone()).collect();
             let refs = find_refs(conn, &keys).await?;
             let linked = linked_refs(conn, refs.values().copied().collect()).await?;
             let applied = |row: &&GameRow| refs.get(&row.key).is_some_and(|id| linked.contains(id));
             let unapplied = rows.0.iter().filter(|row| !applied(row));
-            Ok(unapplied.map(|row| row.record).collect())
+            unapplied.map(|row| row.record).collect()
         }
         Rows::Article(rows) => {
             let keys: Vec<&[u8]> = rows.0.iter().map(|row| row.url_hash.as_slice()).collect();
@@ -76,9 +77,32 @@ async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<Hash
                 stored.extend(found);
             }
             let unapplied = rows.0.iter().filter(|row| !stored.contains(&row.url_hash));
-            Ok(unapplied.map(|row| row.record).collect())
+            unapplied.map(|row| row.record).collect()
         }
+    };
+    Ok(Unapplied { absent, ..Unapplied::default() })
+}
+
+async fn unapplied_quotes(conn: &mut Conn<'_>, rows: &OddsRows) -> QueryResult<Unapplied> {
+    let wanted: Vec<_> = rows.selections.iter().collect();
+    let games = wanted.iter().map(|selection| (selection.system.to_string(), selection.game.to_string()));
+    let refs = find_refs(conn, &games.collect()).await?;
+    let ids = find_selections(conn, &wanted, &refs).await?;
+    // Ids start at 1, so a selection that is not there finds no quote either.
+    let ids: Vec<i64> = wanted.iter().map(|selection| ids.get(*selection).copied().unwrap_or(0)).collect();
+    let resolved = resolve(rows, &ids);
+    let stored = insert::stored_odds(conn, &resolved).await?;
+    let mut unapplied = Unapplied::default();
+    for row in &resolved {
+        match stored.get(&row.key()) {
+            None => unapplied.absent.insert(row.record),
+            Some(value) if *value != row.value => unapplied.differing.insert(row.record),
+            Some(_) => false,
+        };
     }
+    // One quote that is not there says more than another that differs.
+    unapplied.differing.retain(|record| !unapplied.absent.contains(record));
+    Ok(unapplied)
 }
 
 /// Those of the refs that have a game: odds make refs too.

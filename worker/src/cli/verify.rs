@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::events::{EventKind, RawRecord};
-use ledgerline_schema::store::{LedgerSegment, PartitionState, Store, Verification};
+use ledgerline_schema::store::{LedgerSegment, PartitionState, RecordCheck, Store, Verification};
 use ledgerline_schema::time::UtcMicros;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -253,9 +253,7 @@ impl Reader {
             let full = batch.records.len() >= COMPARED;
             if full || !next {
                 let check = store.check_records(segment.lineage_id, &batch).await?;
-                wrong.extend(check.missing.iter().map(|offset| {
-                    format!("{name} offset {offset}: neither its rows nor a dead letter is stored")
-                }));
+                wrong.extend(said(&name, &check));
                 records += batch.records.len() as i64;
                 tombstones += batch.tombstones;
                 progress.inc(u64::try_from(batch.span()).unwrap_or(0));
@@ -303,4 +301,13 @@ impl Reader {
         }
         Ok(true)
     }
+}
+
+/// What is wrong with records, a line each.
+fn said(name: &str, check: &RecordCheck) -> Vec<String> {
+    let line = |offset: &i64, what| format!("{name} offset {offset}: {what}");
+    let missing = check.missing.iter();
+    let missing = missing.map(|offset| line(offset, "neither its rows nor a dead letter is stored"));
+    let differing = check.differing.iter().map(|offset| line(offset, "another price or line is stored"));
+    missing.chain(differing).collect()
 }
