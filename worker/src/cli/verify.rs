@@ -3,9 +3,9 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use clap::Args;
 use indicatif::ProgressBar;
 use ledgerline_schema::batch::Batch;
@@ -13,8 +13,8 @@ use ledgerline_schema::events::{EventKind, RawRecord};
 use ledgerline_schema::store::{LedgerSegment, PartitionState, RecordCheck, Store, Verification};
 use ledgerline_schema::time::UtcMicros;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 
@@ -45,6 +45,8 @@ pub struct VerifyArgs {
 
 /// Records compared with the database at a time.
 const COMPARED: usize = 5_000;
+/// Their bytes: a record may have 1 MiB.
+const COMPARED_BYTES: usize = 8 << 20;
 /// Longest silence of the brokers while re-reading.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -221,7 +223,8 @@ struct Reader {
 impl Reader {
     fn open(config: &Config, segment: &LedgerSegment) -> anyhow::Result<Self> {
         let mut client = base_config(&config.kafka)?;
-        client.set("group.id", "ledgerline-verify").set("enable.auto.commit", "false");
+        // Nothing is committed and no group joined; the line's own group needs no right that it does not have.
+        client.set("group.id", &segment.group).set("enable.auto.commit", "false");
         client.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
         client.set("isolation.level", "read_committed").set("check.crcs", "true");
         let consumer: BaseConsumer =
@@ -250,7 +253,7 @@ impl Reader {
         let mut batch = Batch::new(kind.rows(), from);
         loop {
             let next = self.next(&mut batch, segment.to)?;
-            let full = batch.records.len() >= COMPARED;
+            let full = batch.records.len() >= COMPARED || batch.records.byte_len() >= COMPARED_BYTES;
             if full || !next {
                 let check = store.check_records(segment.lineage_id, &batch).await?;
                 wrong.extend(said(&name, &check));
@@ -279,14 +282,34 @@ impl Reader {
         Ok(wrong)
     }
 
+    /// The next message; none at the end of the log.
+    ///
+    /// What the client recovers from by itself (a broker that restarts, a connection that broke) does not end a re-read of
+    /// hours: only silence does.
+    fn poll(&self) -> anyhow::Result<Option<BorrowedMessage<'_>>> {
+        let start = Instant::now();
+        let mut last = None;
+        while let Some(rest) = SILENCE.checked_sub(start.elapsed()) {
+            match self.consumer.poll(rest) {
+                Some(Ok(message)) => return Ok(Some(message)),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
+                Some(Err(error)) if is_final(&error) => {
+                    return Err(error).context("cannot read the topic again");
+                }
+                Some(Err(error)) => last = Some(error),
+                None => {}
+            }
+        }
+        let silence = format!("the brokers were silent for {} s", SILENCE.as_secs());
+        Err(match last {
+            Some(error) => anyhow!(error).context(silence),
+            None => anyhow!(silence),
+        })
+    }
+
     /// Takes one message of the range into the batch. False at the end of the range.
     fn next(&self, batch: &mut Batch, to: i64) -> anyhow::Result<bool> {
-        let message = match self.consumer.poll(SILENCE) {
-            Some(Ok(message)) => message,
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(false),
-            Some(Err(error)) => return Err(error).context("cannot read the topic again"),
-            None => bail!("the brokers were silent for {} s", SILENCE.as_secs()),
-        };
+        let Some(message) = self.poll()? else { return Ok(false) };
         if message.offset() >= to {
             return Ok(false);
         }
@@ -301,6 +324,17 @@ impl Reader {
         }
         Ok(true)
     }
+}
+
+/// Whether reading on cannot help.
+fn is_final(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumptionFatal(_)
+            | KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange
+            )
+    )
 }
 
 /// What is wrong with records, a line each.
