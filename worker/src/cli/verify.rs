@@ -1,29 +1,33 @@
 //! `ledgerline verify`: proves the ledger from the database alone; with `--kafka` it also reads every topic again with a plain
-//! reader of its own and looks for what each record must have left behind. Exit code 3 where something is wrong.
+//! reader of its own and looks for what each record must have left behind. Exit code 3 where something is wrong, 1 where nothing
+//! could be proved.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::events::{EventKind, RawRecord};
-use ledgerline_schema::store::{LedgerSegment, PartitionState, RecordCheck, Store, Verification};
+use ledgerline_schema::store::{LedgerSegment, PartitionState, RecordCheck, Store};
 use ledgerline_schema::time::UtcMicros;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
-use serde_json::json;
 
+use self::report::{Verdict, print_json, print_text};
 use super::Ending;
+use super::operator::connect;
 use super::ranges::{Range, ranges};
 use crate::config::Config;
 use crate::kafka::{QUESTION_TIMEOUT, base_config, without_value};
 use crate::source::Log;
 use crate::source::kafka::KafkaLog;
+
+mod report;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -55,69 +59,46 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// The database or the brokers did not answer: nothing is proved.
 pub async fn verify(config: &Config, args: VerifyArgs) -> anyhow::Result<Ending> {
-    let store = Store::connect(&config.database).await?;
-    let found = store.verify(args.topic.as_deref()).await?;
-    let Reread { mut missing, mut notes } =
-        if args.kafka { reread(config, &store, args.topic.as_deref()).await? } else { Reread::default() };
+    let store = connect(config).await?;
+    let topic = args.topic.as_deref();
+    if let Some(topic) = topic {
+        ensure_known(&store, topic).await?;
+    }
+    let found = store.verify(topic).await?;
+    let reread = if args.kafka { Some(reread(config, &store, topic).await?) } else { None };
+    let compared = reread.as_ref().map(|reread| reread.compared);
+    let unproved = reread.as_ref().is_some_and(|reread| reread.ranges > 0 && reread.compared == 0);
+    let Reread { mut missing, mut notes, .. } = reread.unwrap_or_default();
     let fewer = found.fewer_rows.iter().map(|line| format!("{line} (compacted or deleted)"));
     if args.strict {
         missing.extend(fewer)
     } else {
         notes.extend(fewer)
     }
-    let ok = found.ok() && missing.is_empty();
+    let verdict = match (found.ok() && missing.is_empty(), unproved) {
+        (false, _) => Verdict::Violated,
+        (true, true) => Verdict::Unproved,
+        (true, false) => Verdict::Clean,
+    };
+    let lists = (missing.as_slice(), notes.as_slice());
     if args.json {
-        print_json(&found, &missing, &notes, ok);
+        print_json(&found, lists, compared, verdict);
     } else {
-        print_text(&found, &missing, &notes, ok);
+        print_text(&found, lists, compared, verdict);
     }
-    Ok(if ok { Ending::Done } else { Ending::Violation })
+    match verdict {
+        Verdict::Clean => Ok(Ending::Done),
+        Verdict::Violated => Ok(Ending::Violation),
+        Verdict::Unproved => bail!("none of the ranges could be compared with Kafka; the notes say why"),
+    }
 }
 
-fn print_json(found: &Verification, missing: &[String], notes: &[String], ok: bool) {
-    let object = json!({
-        "partitions": found.partitions,
-        "records": found.records,
-        "lost": found.lost,
-        "gaps": found.gaps.len(),
-        "overlaps": found.overlaps.len(),
-        "bad_sums": found.bad_sums.len(),
-        "double_applied": found.double_applied.len(),
-        "fewer_rows": found.fewer_rows.len(),
-        "missing": missing.len(),
-        "orphan_selections": found.orphan_quotes,
-        "violations": violations(found, missing),
-        "notes": notes,
-        "ok": ok,
-    });
-    println!("{object}");
-}
-
-fn print_text(found: &Verification, missing: &[String], notes: &[String], ok: bool) {
-    for line in violations(found, missing) {
-        println!("{line}");
-    }
-    for line in notes {
-        println!("note: {line}");
-    }
-    if found.lost > 0 {
-        println!("note: {} offsets were given up by operators (lost)", found.lost);
-    }
-    let verdict = if ok { "clean" } else { "VIOLATED" };
-    println!("{verdict}: {} records on {} partitions accounted for", found.records, found.partitions);
-}
-
-fn violations(found: &Verification, missing: &[String]) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    lines.extend(found.gaps.iter().map(|gap| format!("gap: {gap}")));
-    lines.extend(found.overlaps.iter().map(|overlap| format!("overlap: {overlap}")));
-    lines.extend(found.bad_sums.iter().map(|sum| format!("sum: {sum}")));
-    lines.extend(found.double_applied.iter().map(|lineage| format!("applied twice: {lineage}")));
-    lines.extend(missing.iter().map(|record| format!("missing: {record}")));
-    if found.orphan_quotes > 0 {
-        lines.push(format!("orphans: {} quotes of selections that do not exist", found.orphan_quotes));
-    }
-    lines
+/// A topic that nobody ever read would verify whatever its name is: a slip must not look like a proof.
+async fn ensure_known(store: &Store, topic: &str) -> anyhow::Result<()> {
+    let known = !store.partitions(Some(topic)).await?.is_empty()
+        || !store.ledger_segments(Some(topic)).await?.is_empty();
+    ensure!(known, "no group has a position on topic {topic:?}, and the ledger does not name it");
+    Ok(())
 }
 
 /// What re-reading the topics found.
@@ -127,18 +108,21 @@ struct Reread {
     missing: Vec<String>,
     /// What could not be compared.
     notes: Vec<String>,
+    /// Ranges that the ledger accounts for.
+    ranges: usize,
+    /// Those of them that were compared, at least in part.
+    compared: usize,
 }
 
 /// Reads every range that the ledger accounts for, and notes what lies beyond the positions.
 async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::Result<Reread> {
-    let mut reread = Reread::default();
     let positions = store.partitions(topic).await?;
     let ranges = ranges(store.ledger_segments(topic).await?, &positions);
+    let mut reread = Reread { ranges: ranges.len(), ..Reread::default() };
     let progress = progress_bar(&ranges);
     for Range { segment, whole } in ranges {
         let name = format!("{}[{}] {} to {}", segment.topic, segment.partition, segment.from, segment.to);
-        let kind = EventKind::ALL.iter().copied().find(|kind| config.topic(*kind).name == segment.topic);
-        let Some(kind) = kind else {
+        let Some(kind) = kind_of(config, &segment.topic) else {
             reread
                 .notes
                 .push(format!("{name}: the configuration does not say which kind it carries; not re-read"));
@@ -158,6 +142,10 @@ async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::
             reread.missing.push(format!("{name}: the log ends at {} now", reader.high));
             continue;
         }
+        if reader.low >= segment.to {
+            continue;
+        }
+        reread.compared += 1;
         reread.missing.extend(reader.compare(store, (&segment, whole), kind, &progress).await?);
     }
     progress.finish_and_clear();
@@ -168,6 +156,13 @@ async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::
         }
     }
     Ok(reread)
+}
+
+/// The kind that the topic carries. The default name of a kind that is switched off may be the topic of one that is not.
+fn kind_of(config: &Config, topic: &str) -> Option<EventKind> {
+    let enabled = config.enabled_topics().into_iter().find(|enabled| enabled.name == topic);
+    let any = || EventKind::ALL.iter().copied().find(|kind| config.topic(*kind).name == topic);
+    enabled.map(|enabled| enabled.kind).or_else(any)
 }
 
 /// What the topic holds that nobody has stored yet.
@@ -216,11 +211,14 @@ async fn is_same_log(config: &Config, segment: &LedgerSegment) -> anyhow::Result
 /// A plain reader of one range: no group, no protocol, nothing of the line but the contracts.
 struct Reader {
     consumer: BaseConsumer,
+    /// The oldest offset that Kafka keeps.
     low: i64,
+    /// One past the newest.
     high: i64,
 }
 
 impl Reader {
+    /// A reader of the segment's offsets.
     fn open(config: &Config, segment: &LedgerSegment) -> anyhow::Result<Self> {
         let mut client = base_config(&config.kafka)?;
         // Nothing is committed and no group joined; the line's own group needs no right that it does not have.
@@ -239,6 +237,7 @@ impl Reader {
         Ok(Self { consumer, low, high })
     }
 
+    /// Reads the range and says, a line each, what is wrong with it.
     async fn compare(
         &self,
         store: &Store,
@@ -342,6 +341,28 @@ fn said(name: &str, check: &RecordCheck) -> Vec<String> {
     let line = |offset: &i64, what| format!("{name} offset {offset}: {what}");
     let missing = check.missing.iter();
     let missing = missing.map(|offset| line(offset, "neither its rows nor a dead letter is stored"));
-    let differing = check.differing.iter().map(|offset| line(offset, "another price or line is stored"));
+    let differing = check.differing.iter();
+    let differing =
+        differing.map(|offset| line(offset, "another price or line is stored, and no dead letter"));
     missing.chain(differing).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TopicConfig;
+
+    #[test]
+    fn a_topic_that_is_read_comes_before_the_default_of_one_that_is_not() {
+        let mut config = Config::default();
+        let [game, odds] = [EventKind::Game, EventKind::Odds];
+        let off = TopicConfig { enabled: Some(false), ..TopicConfig::default() };
+        let named = |name: &str| TopicConfig { name: Some(name.into()), ..TopicConfig::default() };
+        for (read, unread) in [(game, odds), (odds, game)] {
+            config.topics.insert(unread.name().into(), off.clone());
+            config.topics.insert(read.name().into(), named(unread.default_topic()));
+            assert_eq!(kind_of(&config, unread.default_topic()), Some(read));
+        }
+        assert_eq!(kind_of(&config, "unknown"), None);
+    }
 }

@@ -1,0 +1,81 @@
+//! What `verify` prints. Called by `verify.rs`.
+
+use ledgerline_schema::store::Verification;
+use serde_json::json;
+
+/// What all of it comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All is proved that was asked for.
+    Clean,
+    /// Something is wrong.
+    Violated,
+    /// The ledger is clean, and Kafka was to be asked and had nothing to compare with.
+    Unproved,
+}
+
+/// One JSON object.
+pub(super) fn print_json(
+    found: &Verification,
+    (missing, notes): (&[String], &[String]),
+    compared: Option<usize>,
+    verdict: Verdict,
+) {
+    let object = json!({
+        "partitions": found.partitions,
+        "records": found.records,
+        "lost": found.lost,
+        "gaps": found.gaps.len(),
+        "overlaps": found.overlaps.len(),
+        "bad_sums": found.bad_sums.len(),
+        "double_applied": found.double_applied.len(),
+        "fewer_rows": found.fewer_rows.len(),
+        "missing": missing.len(),
+        "compared": compared,
+        "orphan_selections": found.orphan_quotes,
+        "violations": violations(found, missing),
+        "notes": notes,
+        "ok": verdict == Verdict::Clean,
+    });
+    println!("{object}");
+}
+
+/// Lines for people.
+pub(super) fn print_text(
+    found: &Verification,
+    (missing, notes): (&[String], &[String]),
+    compared: Option<usize>,
+    verdict: Verdict,
+) {
+    for line in violations(found, missing) {
+        println!("{line}");
+    }
+    for line in notes {
+        println!("note: {line}");
+    }
+    if found.lost > 0 {
+        println!("note: {} offsets were given up by operators (lost)", found.lost);
+    }
+    if let Some(compared) = compared {
+        println!("note: {compared} ranges were compared with Kafka");
+    }
+    let verdict = match verdict {
+        Verdict::Clean => "clean",
+        Verdict::Violated => "VIOLATED",
+        Verdict::Unproved => "NOT COMPARED",
+    };
+    println!("{verdict}: {} records on {} partitions accounted for", found.records, found.partitions);
+}
+
+fn violations(found: &Verification, missing: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(found.gaps.iter().map(|gap| format!("gap: {gap}")));
+    lines.extend(found.overlaps.iter().map(|overlap| format!("overlap: {overlap}")));
+    lines.extend(found.bad_sums.iter().map(|sum| format!("sum: {sum}")));
+    lines.extend(found.double_applied.iter().map(|lineage| format!("applied twice: {lineage}")));
+    lines.extend(missing.iter().map(|record| format!("missing: {record}")));
+    if found.orphan_quotes > 0 {
+        lines.push(format!("orphans: {} quotes of selections that do not exist", found.orphan_quotes));
+    }
+    lines
+}
