@@ -219,14 +219,31 @@ async fn dead_letters_are_shown_redriven_discarded_and_pruned() {
     assert!(worker.stop().await.success());
     clean(&setup);
 
-    let dead = letters(&setup, "dead");
+    let noise = shown_byte_for_byte(&setup, &database, &bytes).await;
+    redriven_with_a_patch(&setup, &database).await;
+    one_that_cannot_be_tried(&setup, &database, &topic).await;
+    assert_eq!(setup.run(&["dlq", "discard", "--reason-text", "noise"]).status.code(), Some(2), "of which?");
+    let no_patch = setup.run(&["dlq", "redrive", "--patch", "/nowhere/patch.json"]);
+    assert_eq!(no_patch.status.code(), Some(2), "{no_patch:?}");
+    assert!(setup.must(&["dlq", "discard", &noise, "--reason-text", "noise"]).contains("1 dead letters"));
+    assert!(setup.must(&["dlq", "prune", "--older-than", "30d"]).starts_with("0 "));
+    assert!(setup.must(&["dlq", "prune", "--older-than", "0s", "--dry-run"]).starts_with("3 "));
+    assert!(setup.must(&["dlq", "prune", "--older-than", "0s"]).starts_with("3 "));
+    assert_eq!(database.number("select sum(length(payload)) from dead_letters").await, 0);
+    clean(&setup);
+    database.drop_now().await;
+}
+
+/// Answers the id of the letter that is no JSON.
+async fn shown_byte_for_byte(setup: &Setup, database: &Database, bytes: &[u8]) -> String {
+    let dead = letters(setup, "dead");
     let found: Vec<&str> = dead.iter().filter_map(|letter| letter["reason"].as_str()).collect();
     assert_eq!(found, ["malformed_json", "invalid_field", "invalid_field"]);
-    let id = |letter: &Value| letter["id"].as_str().expect("an id").to_owned();
-    let raw = setup.run(&["dlq", "show", &id(&dead[0]), "--raw", "payload"]);
+    let noise = dead[0]["id"].as_str().expect("an id").to_owned();
+    let raw = setup.run(&["dlq", "show", &noise, "--raw", "payload"]);
     assert_eq!(raw.stdout, bytes);
-    assert_eq!(setup.run(&["dlq", "show", &id(&dead[0]), "--raw", "key"]).stdout, b"bad\x00key");
-    let shown = setup.must(&["dlq", "show", &id(&dead[0])]);
+    assert_eq!(setup.run(&["dlq", "show", &noise, "--raw", "key"]).stdout, b"bad\x00key");
+    let shown = setup.must(&["dlq", "show", &noise]);
     let table = setup.must(&["dlq", "ls"]);
     assert!(!format!("{shown}{table}").contains('\x1b'), "no byte of a record reaches the terminal as it is");
     assert!(shown.contains("note: \\xff") && table.contains("\\u{1b}[31m"), "{shown}\n{table}");
@@ -234,8 +251,11 @@ async fn dead_letters_are_shown_redriven_discarded_and_pruned() {
 
     let large = "update dead_letters set payload = convert_to(repeat('x', 1048576), 'UTF8') where reason = 'malformed_json'";
     database.change(large).await;
-    assert!(setup.must(&["dlq", "show", &id(&dead[0])]).len() > 1 << 20);
+    assert!(setup.must(&["dlq", "show", &noise]).len() > 1 << 20);
+    noise
+}
 
+async fn redriven_with_a_patch(setup: &Setup, database: &Database) {
     let patch = setup.folder.path().join("patch.json");
     let mend = json!([{"op": "replace", "path": "/data/outcomes/0/price_american", "value": -120}]);
     std::fs::write(&patch, mend.to_string()).expect("written");
@@ -252,16 +272,20 @@ async fn dead_letters_are_shown_redriven_discarded_and_pruned() {
     );
     let planned = redrive(&["--patch", &patch, "--dry-run"]);
     assert_eq!((&planned["redriven"], &planned["inserted"]), (&json!(2), &json!(4)), "{planned}");
-    assert_eq!(letters(&setup, "redriven").len(), 0);
+    assert_eq!(letters(setup, "redriven").len(), 0);
     let done = redrive(&["--patch", &patch]);
     assert_eq!((&done["redriven"], &done["inserted"]), (&json!(2), &json!(4)), "{done}");
-    assert_eq!(letters(&setup, "redriven").len(), 2);
+    assert_eq!(letters(setup, "redriven").len(), 2);
     assert_eq!(redrive(&["--patch", &patch])["redriven"], 0);
     assert_eq!(database.number("select count(*) from odds").await, 18);
     let named =
         "select count(*) from operator_actions where action = 'redrive' and reason ~ 'SHA-256 [0-9a-f]{64}$'";
     assert_eq!(database.number(named).await, 2);
-    clean(&setup);
+    clean(setup);
+}
+
+/// A topic that the configuration does not know.
+async fn one_that_cannot_be_tried(setup: &Setup, database: &Database, topic: &str) {
     database.change("update dead_letters set topic = 'elsewhere' where reason = 'malformed_json'").await;
     let untried = setup.run(&["dlq", "redrive", "--json"]);
     assert_eq!(untried.status.code(), Some(1), "{untried:?}");
@@ -269,19 +293,6 @@ async fn dead_letters_are_shown_redriven_discarded_and_pruned() {
     assert_eq!((&summary["not_tried"], &summary["redriven"]), (&json!(1), &json!(0)), "{summary}");
     let moved_back = format!("update dead_letters set topic = '{topic}' where topic = 'elsewhere'");
     database.change(&moved_back).await;
-
-    assert_eq!(setup.run(&["dlq", "discard", "--reason-text", "noise"]).status.code(), Some(2), "of which?");
-    let no_patch = setup.run(&["dlq", "redrive", "--patch", "/nowhere/patch.json"]);
-    assert_eq!(no_patch.status.code(), Some(2), "{no_patch:?}");
-    assert!(
-        setup.must(&["dlq", "discard", &id(&dead[0]), "--reason-text", "noise"]).contains("1 dead letters")
-    );
-    assert!(setup.must(&["dlq", "prune", "--older-than", "30d"]).starts_with("0 "));
-    assert!(setup.must(&["dlq", "prune", "--older-than", "0s", "--dry-run"]).starts_with("3 "));
-    assert!(setup.must(&["dlq", "prune", "--older-than", "0s"]).starts_with("3 "));
-    assert_eq!(database.number("select sum(length(payload)) from dead_letters").await, 0);
-    clean(&setup);
-    database.drop_now().await;
 }
 
 #[test]
