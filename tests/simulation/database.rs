@@ -23,6 +23,20 @@ pub struct Row {
     pub exempt_to: i64,
 }
 
+impl Row {
+    /// A halt that stays overrules the owner.
+    pub fn halt(&mut self, halt: &Halt) {
+        let stays = match halt {
+            Halt::DeadLetterBudget { .. } | Halt::LogTruncated { .. } | Halt::AheadOfLog { .. } => true,
+            Halt::RetentionPassed { .. } | Halt::TopicRecreated | Halt::OtherCluster => false,
+        };
+        if stays && self.halted.as_ref() != Some(halt) {
+            self.epoch += 1;
+        }
+        self.halted = Some(halt.clone());
+    }
+}
+
 /// A record's row, or its dead letter.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored {
@@ -177,7 +191,7 @@ impl Table {
         let Some(row) = self.row.as_mut().filter(|row| row.next == next && row.epoch == epoch) else {
             return false;
         };
-        row.halted = Some(halt.clone());
+        row.halt(halt);
         true
     }
 

@@ -153,7 +153,7 @@ impl World {
             return Stage::New;
         }
         if let Some(row) = row {
-            row.halted = Some(halt.clone());
+            row.halt(halt);
         }
         self.saw(match halt {
             Halt::RetentionPassed { .. } => Seen::RetentionPassed,

@@ -14,6 +14,7 @@ on_both! {
     retention_that_passed_the_position_halts,
     a_position_beyond_the_log_halts,
     a_truncated_log_that_grows_again_stays_halted,
+    a_halt_that_stays_overrules_the_owner,
     a_position_at_either_end_of_the_log_is_claimed,
     a_topic_made_again_halts,
     another_cluster_halts,
@@ -93,6 +94,17 @@ async fn a_truncated_log_that_grows_again_stays_halted(lab: &Lab) {
     assert!(matches!(halted, ClaimAnswer::Halted(Halt::LogTruncated { .. })), "{halted:?}");
     assert_eq!(answer(lab, &of_log(0, 9)).await, halted);
     assert_eq!(answer(lab, &of_log(6, 9)).await, halted, "nothing hides it");
+}
+
+/// Whoever still holds a claim has read from the log as it was, or as it is: nobody can tell.
+async fn a_halt_that_stays_overrules_the_owner(lab: &Lab) {
+    let mut line = Line::open(&lab.store, KIND).await;
+    line.write(&[super::lab::At::Hole; 5]).await;
+    answer(lab, &ClaimRequest { second_look: true, ..of_log(0, 4) }).await;
+    let before = lab.database.contents().await;
+    let written = line.try_write(&line.batch(&[super::lab::At::Hole])).await;
+    assert!(matches!(written, Err(ledgerline_schema::store::WriteError::Fenced)), "{written:?}");
+    assert_eq!(lab.database.contents().await, before);
 }
 
 async fn a_position_at_either_end_of_the_log_is_claimed(lab: &Lab) {

@@ -224,7 +224,8 @@ async fn claim_in_tx(
     Ok(ClaimAnswer::Claimed(claim))
 }
 
-/// Marks the partition as halted, if position and epoch are still these. Answers whether they were.
+/// Marks the partition as halted, if position and epoch are still these. Answers whether they were. A halt that stays overrules
+/// the owner, or he would write on over it, and the next claim would meet the mark of a partition that flows.
 async fn remember(
     conn: &mut Conn<'_>,
     claim: &Claim,
@@ -244,6 +245,7 @@ async fn remember(
         partition_offsets::halted_detail.eq(halt.to_string()),
         // Whoever moved it may have a faster clock: a halt that looked older than the move would not be shown.
         partition_offsets::halted_at.eq(now.max(moved)),
+        partition_offsets::epoch.eq(at.epoch + i64::from(halt.stays())),
     );
     let changed = with_conn!(conn, c => diesel::update(row).set(changes).execute(c).await)?;
     Ok(changed == 1)

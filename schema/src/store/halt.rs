@@ -51,15 +51,23 @@ impl Halt {
         }
     }
 
-    /// A halt that was remembered and stays until an operator's command takes it away, although nothing may be seen of it any
-    /// more: producers write on, and the log grows over the position again.
+    /// Whether it stays until an operator's command takes it away, although nothing may be seen of it any more: producers write
+    /// on, and the log grows over the position again.
+    pub(super) fn stays(&self) -> bool {
+        match self {
+            Self::LogTruncated { .. } | Self::AheadOfLog { .. } | Self::DeadLetterBudget { .. } => true,
+            Self::RetentionPassed { .. } | Self::TopicRecreated | Self::OtherCluster => false,
+        }
+    }
+
+    /// The halt that stays, by its name in the position row.
     pub(super) fn remembered(name: &str, detail: String) -> Option<Self> {
-        let known = [
+        let all = [
             Self::DeadLetterBudget { detail: detail.clone() },
             Self::LogTruncated { detail: detail.clone() },
             Self::AheadOfLog { detail },
         ];
-        known.into_iter().find(|halt| halt.name() == name)
+        all.into_iter().find(|halt| halt.name() == name)
     }
 
     /// Every name, so that a gauge exists for each.
