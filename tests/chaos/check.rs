@@ -160,25 +160,27 @@ fn understood(seed: u64, truth: &Truth) -> (BTreeMap<Place, Event>, Vec<String>)
 /// What was acknowledged is there, what was aborted is not.
 fn producers(truth: &Truth, ledgers: &[Ledger]) -> Vec<String> {
     let mut wrong = Vec::new();
+    let keys: BTreeSet<&[u8]> = truth.records.values().map(|record| record.key.as_slice()).collect();
     for (producer, ledger) in ledgers.iter().enumerate() {
-        let there = |number: u32| match ledger.outcomes[number as usize] {
-            Outcome::Acked(partition, offset) => {
-                let key = format!("chaos:{producer}-{number}");
-                Some(
-                    truth
-                        .records
-                        .get(&(partition, offset))
-                        .is_some_and(|record| record.key == key.as_bytes()),
-                )
+        let there = |number: u32| {
+            let key = format!("chaos:{producer}-{number}");
+            match ledger.outcomes[number as usize] {
+                // A broker that has come back tells of a record that it has already, and not where: the client then says so.
+                Outcome::Acked(_, offset) if offset < 0 => Some(keys.contains(key.as_bytes())),
+                Outcome::Acked(partition, offset) => {
+                    let found = truth.records.get(&(partition, offset));
+                    Some(found.is_some_and(|record| record.key == key.as_bytes()))
+                }
+                Outcome::Unknown | Outcome::Failed => None,
             }
-            _ => None,
         };
         if producer < 2 {
             let numbers = 0..u32::try_from(ledger.outcomes.len()).expect("a number");
             let lost = numbers.filter(|number| there(*number) == Some(false));
-            wrong.extend(
-                lost.map(|number| format!("record {number} of {producer} was acknowledged and is gone")),
-            );
+            wrong.extend(lost.map(|number| {
+                let outcome = ledger.outcomes[number as usize];
+                format!("record {number} of {producer} was acknowledged ({outcome:?}) and is gone")
+            }));
         }
         for (first, end, how) in &ledger.transactions {
             let known: Vec<bool> = (*first..*end).filter_map(there).collect();

@@ -99,7 +99,7 @@ async fn a_truncated_log_that_grows_again_stays_halted(lab: &Lab) {
 /// Whoever still holds a claim has read from the log as it was, or as it is: nobody can tell.
 async fn a_halt_that_stays_overrules_the_owner(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
-    line.write(&[super::lab::At::Hole; 5]).await;
+    line.write(&vec![super::lab::At::Hole; 5]).await;
     answer(lab, &ClaimRequest { second_look: true, ..of_log(0, 4) }).await;
     let before = lab.database.contents().await;
     let written = line.try_write(&line.batch(&[super::lab::At::Hole])).await;
