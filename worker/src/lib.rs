@@ -4,6 +4,7 @@
 //! Read `cli::run`, then `pipeline` (the program), then `protocol` (the pure state machine that decides).
 
 pub mod backoff;
+pub mod bench;
 pub mod breaker;
 pub mod buffer;
 pub mod claim;

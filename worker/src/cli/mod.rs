@@ -1,6 +1,7 @@
 //! The commands. Each has a file with its arguments and one function; this is the list of them, and where their endings become
 //! exit codes.
 
+mod bench;
 mod demo;
 mod dlq;
 mod letters;
@@ -77,6 +78,8 @@ enum Command {
     Offsets(offsets::OffsetsArgs),
     /// Look at dead letters, apply them again, give them up.
     Dlq(dlq::DlqArgs),
+    /// Measure: rows a second beside the limit of the database, and the whole line from Kafka to the commit.
+    Bench(bench::BenchArgs),
     /// Print the contracts: JSON Schema or samples.
     Schema(schema::SchemaArgs),
 }
@@ -112,6 +115,7 @@ fn execute(command: Command, config: &Config) -> Ending {
             Command::Verify(args) => verify::verify(config, args).await,
             Command::Offsets(args) => offsets::offsets(config, args).await.map(|()| Ending::Done),
             Command::Dlq(args) => dlq::dlq(config, args).await.map(|()| Ending::Done),
+            Command::Bench(args) => bench::bench(config, args).await.map(|()| Ending::Done),
             Command::Schema(args) => schema::schema(args).map(|()| Ending::Done),
         }
     });
