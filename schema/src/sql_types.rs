@@ -33,7 +33,7 @@ pub struct JsonText;
 pub struct Json(pub String);
 
 /// Microseconds between 1970-01-01 and 2000-01-01, where PostgreSQL starts to count.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub(crate) const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 impl ToSql<UtcTimestamp, Pg> for UtcMicros {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {

@@ -26,6 +26,8 @@ pub struct Lane {
     pub flags: Flags,
     /// What is used up of the dead-letter budget; its writer counts.
     pub budget: Arc<Mutex<Budget>>,
+    /// What starts before this offset is not held against the budget: the claim says so.
+    pub exempt_to: i64,
 }
 
 impl Lane {
@@ -33,7 +35,15 @@ impl Lane {
     #[must_use]
     pub fn new(buffer: Buffer, budget: Budget) -> Self {
         let budget = Arc::new(Mutex::new(budget));
-        Self { buffer, in_flight: None, full_since: None, held: false, flags: Flags::default(), budget }
+        Self {
+            buffer,
+            in_flight: None,
+            full_since: None,
+            held: false,
+            flags: Flags::default(),
+            budget,
+            exempt_to: 0,
+        }
     }
 
     /// Decodes one message into the buffer.
@@ -56,6 +66,9 @@ impl Lane {
 
     /// Counts a batch whose writer does not know that it is stored. What it found dead while writing nobody knows.
     pub fn count_dead(&self, batch: &Batch) {
+        if batch.from < self.exempt_to {
+            return; // what an operator has allowed is not held against the partition later
+        }
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         budget.add(batch.records.len(), &batch.dead);
     }

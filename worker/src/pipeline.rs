@@ -266,8 +266,9 @@ impl<S: Source> Pipeline<S> {
     }
 
     fn write(&mut self, partition: Partition, assignment: Assignment, claim: Claim, effort: Effort) {
-        let Some(lane) = self.lanes.get(&partition) else { return };
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
         let Some(batch) = lane.in_flight.clone() else { return };
+        lane.exempt_to = claim.exempt_to;
         self.hour = self.hour.max(clock::now().hour()); // the clock may step back, the ledger may not
         let job = writer::Job {
             store: self.claimant.store.clone(),

@@ -12,6 +12,7 @@ pub mod markets;
 pub mod odds;
 pub mod rejection;
 mod samples;
+mod selection;
 mod slugs;
 pub mod text;
 

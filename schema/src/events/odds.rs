@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use indexmap::{Equivalent, IndexSet};
+use indexmap::IndexSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -13,6 +13,8 @@ use super::envelope::parse_time;
 use super::game_key::{GameKey, check_slug};
 pub use super::markets::{Market, MarketStatus, Period, Side};
 use super::rejection::{Rejection, ensure};
+use super::selection::HashedKey;
+pub use super::selection::{BySelection, Selection, SelectionKey};
 use super::text::Text;
 use super::{Attributes, Contract, Flag, Flags};
 use crate::time::UtcMicros;
@@ -79,70 +81,6 @@ pub struct Outcome<'a> {
     pub price_decimal: Option<f64>,
 }
 
-/// One thing that can be bet on, by its natural key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Selection {
-    /// The system of the game's id.
-    pub system: Box<str>,
-    /// The game's id in that system.
-    pub game: Box<str>,
-    /// The book's slug.
-    pub sportsbook: Box<str>,
-    /// What is bet on.
-    pub market: Market,
-    /// The part of the game.
-    pub period: Period,
-    /// Who; empty where the side says it all.
-    pub participant: Box<str>,
-    /// The outcome.
-    pub side: Side,
-    /// Whether the line is part of the identity.
-    pub alternate: bool,
-    /// Bits of the line as f32 where `alternate`, else 0.
-    pub line_bits: u32,
-}
-
-/// [`Selection`] borrowed from an event: looks up without allocating. Fields in the same order, so that hashes agree.
-#[derive(Hash)]
-struct SelectionKey<'a> {
-    system: &'a str,
-    game: &'a str,
-    sportsbook: &'a str,
-    market: Market,
-    period: Period,
-    participant: &'a str,
-    side: Side,
-    alternate: bool,
-    line_bits: u32,
-}
-
-impl Equivalent<Selection> for SelectionKey<'_> {
-    fn equivalent(&self, other: &Selection) -> bool {
-        self.game == &*other.game
-            && self.sportsbook == &*other.sportsbook
-            && (self.market, self.period, self.side) == (other.market, other.period, other.side)
-            && (self.alternate, self.line_bits) == (other.alternate, other.line_bits)
-            && self.participant == &*other.participant
-            && self.system == &*other.system
-    }
-}
-
-impl SelectionKey<'_> {
-    fn to_selection(&self) -> Selection {
-        Selection {
-            system: self.system.into(),
-            game: self.game.into(),
-            sportsbook: self.sportsbook.into(),
-            market: self.market,
-            period: self.period,
-            participant: self.participant.into(),
-            side: self.side,
-            alternate: self.alternate,
-            line_bits: self.line_bits,
-        }
-    }
-}
-
 /// One price of one selection at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quote {
@@ -162,7 +100,7 @@ pub struct Quote {
 #[derive(Debug, Clone, Default)]
 pub struct OddsRows {
     /// Distinct selections in order of first sight.
-    pub selections: IndexSet<Selection>,
+    pub selections: IndexSet<Selection, BySelection>,
     /// Quotes in the order of their records.
     pub quotes: Vec<Quote>,
 }
@@ -224,26 +162,27 @@ impl OddsRows {
         check_side(data.market, outcome)?;
         let line = line(data.market, outcome.line)?;
         let price = price(outcome)?.filter(|_| data.market_status == MarketStatus::Open);
-        let selection = self.intern(&SelectionKey {
+        let key = SelectionKey {
             system: &data.game.system,
             game: &data.game.id,
             sportsbook: &data.sportsbook,
+            participant: outcome.participant.as_deref().unwrap_or(""),
             market: data.market,
             period: data.period,
-            participant: outcome.participant.as_deref().unwrap_or(""),
             side: outcome.side,
             alternate: outcome.alternate,
             line_bits: identity_bits(outcome.alternate, line),
-        });
+        };
+        let selection = self.intern(&key.hashed());
         let twice = self.quotes[first..].iter().any(|quote| quote.selection == selection);
         ensure(!twice, "side", "twice in one event; several lines at once need \"alternate\": true")?;
         self.quotes.push(Quote { selection, record, observed_at, price, line });
         Ok(())
     }
 
-    fn intern(&mut self, key: &SelectionKey<'_>) -> u32 {
+    fn intern(&mut self, key: &HashedKey<SelectionKey<'_>>) -> u32 {
         let known = self.selections.get_index_of(key);
-        number(known.unwrap_or_else(|| self.selections.insert_full(key.to_selection()).0))
+        number(known.unwrap_or_else(|| self.selections.insert_full(key.into()).0))
     }
 }
 

@@ -12,7 +12,7 @@ use super::rows::{NewSelection, RefKey};
 use super::{Conn, insert, with_conn};
 use crate::events::Rows;
 use crate::events::game::GameRow;
-use crate::events::odds::Selection;
+use crate::events::odds::{BySelection, Selection, SelectionKey};
 use crate::schema::{game_refs, selections};
 
 /// Most selections that one connection remembers, about 30 MB; beyond it the cache starts anew.
@@ -23,15 +23,22 @@ const LIST: usize = 5_000;
 /// Ids of selections that this connection has seen committed.
 #[derive(Debug, Default)]
 pub(super) struct SelectionCache {
-    ids: HashMap<Selection, i64>,
+    ids: IdsBySelection,
 }
+
+/// Ids of selections.
+pub(super) type IdsBySelection = HashMap<Selection, i64, BySelection>;
 
 impl SelectionCache {
     pub(super) fn clear(&mut self) {
         self.ids.clear();
     }
 
-    fn extend(&mut self, found: HashMap<Selection, i64>) {
+    fn get(&self, selection: &Selection) -> Option<i64> {
+        self.ids.get(selection).copied()
+    }
+
+    fn extend(&mut self, found: IdsBySelection) {
         if self.ids.len() + found.len() > CACHE_SELECTIONS {
             self.ids.clear();
         }
@@ -57,14 +64,14 @@ pub(super) async fn intern(
 ) -> QueryResult<Interned> {
     match rows {
         Rows::Odds(rows) => {
-            let unknown: Vec<&Selection> =
-                rows.selections.iter().filter(|selection| !cache.ids.contains_key(*selection)).collect();
+            // One look-up for each selection: ids start at 1, so 0 stands for what is not known yet.
+            let mut ids: Vec<i64> = rows.selections.iter().map(|of| cache.get(of).unwrap_or(0)).collect();
+            let unknown = ids.iter().zip(&rows.selections).filter(|(id, _)| **id == 0);
+            let unknown: Vec<&Selection> = unknown.map(|(_, selection)| selection).collect();
             let found = intern_selections(conn, &unknown).await?;
-            let id = |selection: &Selection| {
-                let known = cache.ids.get(selection).or_else(|| found.get(selection));
-                known.copied().ok_or(diesel::result::Error::NotFound)
-            };
-            let ids = rows.selections.iter().map(id).collect::<QueryResult<Vec<i64>>>()?;
+            for (id, selection) in ids.iter_mut().zip(&rows.selections).filter(|(id, _)| **id == 0) {
+                *id = found.get(selection).copied().ok_or(diesel::result::Error::NotFound)?;
+            }
             cache.extend(found);
             Ok(Interned::Selections(ids))
         }
@@ -77,14 +84,11 @@ fn named_refs(rows: &[GameRow]) -> BTreeSet<RefKey> {
     rows.iter().flat_map(|row| row.linked.iter().chain([&row.key])).cloned().collect()
 }
 
-async fn intern_selections(
-    conn: &mut Conn<'_>,
-    unknown: &[&Selection],
-) -> QueryResult<HashMap<Selection, i64>> {
+async fn intern_selections(conn: &mut Conn<'_>, unknown: &[&Selection]) -> QueryResult<IdsBySelection> {
     if unknown.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(IdsBySelection::default());
     }
-    let games = unknown.iter().map(|selection| (selection.system.to_string(), selection.game.to_string()));
+    let games = unknown.iter().map(|selection| ref_key(selection));
     let refs = intern_refs(conn, games.collect()).await?;
     let found = find_selections(conn, unknown, &refs).await?;
     let mut missing: Vec<&Selection> =
@@ -134,15 +138,15 @@ pub(super) async fn find_selections(
     conn: &mut Conn<'_>,
     wanted: &[&Selection],
     refs: &HashMap<RefKey, i64>,
-) -> QueryResult<HashMap<Selection, i64>> {
+) -> QueryResult<IdsBySelection> {
     let by_row: HashMap<SelectionRowKey<'_>, &Selection> = wanted
         .iter()
         .filter_map(|selection| Some((row_key(selection, *ref_of(selection, refs)?), *selection)))
         .collect();
     let ref_ids: BTreeSet<i64> = by_row.keys().map(|key| key.0).collect();
-    let books: BTreeSet<&str> = wanted.iter().map(|selection| &*selection.sportsbook).collect();
+    let books: BTreeSet<&str> = wanted.iter().map(|selection| selection.key().sportsbook).collect();
     let ref_ids: Vec<i64> = ref_ids.into_iter().collect();
-    let mut found = HashMap::new();
+    let mut found = IdsBySelection::default();
     for ref_ids in ref_ids.chunks(LIST) {
         let query = selections::table
             .filter(selections::game_ref_id.eq_any(ref_ids))
@@ -181,20 +185,19 @@ pub(super) async fn find_selections(
 type SelectionRowKey<'a> = (i64, &'a str, &'a str, &'a str, &'a str, &'a str, bool, u32);
 
 fn row_key(selection: &Selection, game_ref: i64) -> SelectionRowKey<'_> {
-    (
-        game_ref,
-        &selection.sportsbook,
-        selection.market.name(),
-        selection.period.name(),
-        &selection.participant,
-        selection.side.name(),
-        selection.alternate,
-        selection.line_bits,
-    )
+    let SelectionKey { sportsbook, participant, market, period, side, alternate, line_bits, .. } =
+        selection.key();
+    (game_ref, sportsbook, market.name(), period.name(), participant, side.name(), alternate, line_bits)
+}
+
+/// What the game of a selection is called.
+pub(super) fn ref_key(selection: &Selection) -> RefKey {
+    let SelectionKey { system, game, .. } = selection.key();
+    (system.to_owned(), game.to_owned())
 }
 
 fn ref_of<'r>(selection: &Selection, refs: &'r HashMap<RefKey, i64>) -> Option<&'r i64> {
-    refs.get(&(selection.system.to_string(), selection.game.to_string()))
+    refs.get(&ref_key(selection))
 }
 
 /// Rows of one multi-row insert: 8 parameters each.
@@ -214,14 +217,17 @@ async fn insert_selections(
 }
 
 fn selection_row(selection: &Selection, refs: &HashMap<RefKey, i64>) -> QueryResult<NewSelection> {
+    let game_ref_id = *ref_of(selection, refs).ok_or(diesel::result::Error::NotFound)?;
+    let SelectionKey { sportsbook, participant, market, period, side, alternate, line_bits, .. } =
+        selection.key();
     Ok(NewSelection {
-        game_ref_id: *ref_of(selection, refs).ok_or(diesel::result::Error::NotFound)?,
-        sportsbook: selection.sportsbook.to_string(),
-        market: selection.market.name(),
-        period: selection.period.name(),
-        participant: selection.participant.to_string(),
-        side: selection.side.name(),
-        alternate: selection.alternate,
-        line: f32::from_bits(selection.line_bits),
+        game_ref_id,
+        sportsbook: sportsbook.to_owned(),
+        market: market.name(),
+        period: period.name(),
+        participant: participant.to_owned(),
+        side: side.name(),
+        alternate,
+        line: f32::from_bits(line_bits),
     })
 }

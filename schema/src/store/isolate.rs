@@ -17,7 +17,7 @@ use super::Conn;
 use super::error::{StoreError, Trouble, WriteError};
 use super::intern::{SelectionCache, intern};
 use super::probe::{execute, probe};
-use super::rows::{Applied, WriteJob};
+use super::rows::{Applied, Look, WriteJob};
 use super::write::{check_budget, write_rows};
 use crate::batch::DeadRecord;
 use crate::events::{Reason, Rejection, Rows};
@@ -158,7 +158,7 @@ async fn try_range(
 async fn write_range(conn: &mut Conn<'_>, job: &WriteJob<'_>, rows: &Rows) -> Result<Applied, WriteError> {
     // Ids made inside a transaction are not committed yet: nothing of them may be remembered.
     let interned = intern(conn, &mut SelectionCache::default(), rows).await?;
-    write_rows(conn, job, rows, &interned, true).await
+    write_rows(conn, job, rows, &interned, Look::First).await
 }
 
 /// A single record was refused: is it the record? Only if it is refused twice, while the database takes other rows of the same

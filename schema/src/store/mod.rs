@@ -7,6 +7,7 @@ mod articles;
 mod audit;
 mod chain;
 mod claim;
+mod columns;
 mod config;
 mod error;
 mod games;

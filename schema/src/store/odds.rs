@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use super::Conn;
 use super::error::{StoreError, WriteError};
-use super::insert;
-use super::rows::{Applied, Key, OddsColumns, OddsRow, Value};
+use super::insert::{self, Stored};
+use super::rows::{Applied, Key, Look, OddsRow, Value};
 use crate::batch::{DeadRecord, Records, RowCounts};
 use crate::events::odds::OddsRows;
 use crate::events::{Reason, Rejection};
@@ -25,37 +25,35 @@ pub(super) fn resolve(rows: &OddsRows, ids: &[i64]) -> Vec<OddsRow> {
     rows.quotes.iter().map(resolve).collect()
 }
 
+/// Writes the quotes of a batch. Fails on the first stored key unless it looks first; the caller begins anew then.
 pub(super) async fn write(
     conn: &mut Conn<'_>,
     lineage_id: i32,
     rows: &OddsRows,
     records: &Records,
     ids: &[i64],
-    look_first: bool,
+    look: Look,
 ) -> Result<Applied, WriteError> {
     let in_order = resolve(rows, ids);
     let mut sorted = in_order.clone();
     sorted.sort_unstable_by_key(OddsRow::key);
     let distinct = sorted.windows(2).all(|pair| pair[0].key() != pair[1].key());
-    if distinct && !look_first {
-        let columns = OddsColumns::new(&sorted, records);
-        if insert::odds_if_all_new(conn, lineage_id, columns).await? {
-            let inserted = sorted.len() as i64;
-            return Ok(Applied {
-                rows: RowCounts { inserted, ..RowCounts::default() },
-                ..Applied::default()
-            });
-        }
+    if distinct && look == Look::OnlyIfRefused {
+        let inserted = insert::odds(conn, lineage_id, &sorted, records, Stored::Refuse).await?;
+        return all_in(&sorted, RowCounts { inserted: inserted as i64, ..RowCounts::default() }, Vec::new());
     }
     let stored = insert::stored_odds(conn, &sorted).await?;
-    let settled = settle(&in_order, stored);
-    let columns = OddsColumns::new(&settled.new, records);
-    let inserted = insert::odds_skipping_stored(conn, lineage_id, columns).await?;
-    if inserted != settled.new.len() {
-        return Err(StoreError::Race.into()); // somebody stored one of them since we looked
+    let Settled { new, duplicate, conflicts } = settle(&in_order, stored);
+    let inserted = insert::odds(conn, lineage_id, &new, records, Stored::Skip).await? as i64;
+    all_in(&new, RowCounts { inserted, duplicate, ..RowCounts::default() }, conflicts)
+}
+
+/// Somebody stored one of the new rows since we looked, or a trigger drops them, where fewer went in.
+fn all_in(new: &[OddsRow], rows: RowCounts, conflicts: Vec<DeadRecord>) -> Result<Applied, WriteError> {
+    if rows.inserted != new.len() as i64 {
+        return Err(StoreError::Race.into());
     }
-    let rows = RowCounts { inserted: inserted as i64, duplicate: settled.duplicate, ..RowCounts::default() };
-    Ok(Applied { rows, conflicts: settled.conflicts, ..Applied::default() })
+    Ok(Applied { rows, conflicts, ..Applied::default() })
 }
 
 /// What a batch comes to against what is stored.

@@ -9,6 +9,7 @@ use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 use super::PoolConfig;
 use super::error::StoreError;
 use super::intern::SelectionCache;
+use super::rows::Look;
 
 /// A pooled connection and what belongs to it: ids interned on this connection are forgotten with it, because after a
 /// failover a sequence may hand out an id again.
@@ -17,13 +18,13 @@ pub struct Session<C> {
     pub(super) selections: SelectionCache,
     /// Set by whoever met an error on it: the pool then closes it.
     pub(super) broken: bool,
-    /// The last batch met rows that were already stored, so the next one looks before it inserts.
-    pub(super) expects_duplicates: bool,
+    /// Whether the last batch met rows that were stored already: then the next one may, too.
+    pub(super) look: Look,
 }
 
 impl<C> Session<C> {
     pub(super) fn new(conn: C) -> Self {
-        Self { conn, selections: SelectionCache::default(), broken: false, expects_duplicates: false }
+        Self { conn, selections: SelectionCache::default(), broken: false, look: Look::OnlyIfRefused }
     }
 }
 

@@ -11,13 +11,13 @@ use diesel_async::SimpleAsyncConnection;
 
 use super::error::{StoreError, WriteError};
 use super::intern::{SelectionCache, intern};
-use super::rows::WriteJob;
+use super::rows::{Look, WriteJob};
 use super::write::write_rows;
 use super::{Conn, insert, with_conn};
 use crate::batch::DeadRecord;
 use crate::events::article::{ArticleRow, ArticleRows};
 use crate::events::game::{GameRow, GameRows, GameState, Version};
-use crate::events::odds::{Market, OddsRows, Period, Quote, Selection, Side};
+use crate::events::odds::{Market, OddsRows, Period, Quote, Selection, SelectionKey, Side};
 use crate::events::{Reason, Rejection, Rows};
 use crate::sql_types::Json;
 use crate::time::UtcMicros;
@@ -70,7 +70,7 @@ async fn write_version(
 ) -> Result<(), WriteError> {
     let rows = rows_of(&job.batch.rows, record, accepted, version);
     let interned = intern(conn, &mut SelectionCache::default(), &rows).await?;
-    write_rows(conn, job, &rows, &interned, true).await.map(drop)
+    write_rows(conn, job, &rows, &interned, Look::First).await.map(drop)
 }
 
 /// A named rule may know that no such book or system exists. A column that must not be null is one that we do not write.
@@ -145,17 +145,18 @@ fn articles(record: u32, sample: &ArticleRow, size: usize, version: i64) -> Arti
 }
 
 fn made_up_selection() -> Selection {
-    Selection {
-        system: PROBE.into(),
-        game: PROBE.into(),
-        sportsbook: PROBE.into(),
+    let key = SelectionKey {
+        system: PROBE,
+        game: PROBE,
+        sportsbook: PROBE,
+        participant: "",
         market: Market::Moneyline,
         period: Period::FullGame,
-        participant: "".into(),
         side: Side::Home,
         alternate: false,
         line_bits: 0,
-    }
+    };
+    key.into()
 }
 
 fn made_up_state() -> GameState {

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::error::StoreError;
-use super::intern::{find_refs, find_selections};
+use super::intern::{find_refs, find_selections, ref_key};
 use super::odds::resolve;
 use super::{Conn, Store, insert, with_conn};
 use crate::batch::Batch;
@@ -85,7 +85,7 @@ async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<Unap
 
 async fn unapplied_quotes(conn: &mut Conn<'_>, rows: &OddsRows) -> QueryResult<Unapplied> {
     let wanted: Vec<_> = rows.selections.iter().collect();
-    let games = wanted.iter().map(|selection| (selection.system.to_string(), selection.game.to_string()));
+    let games = wanted.iter().map(|selection| ref_key(selection));
     let refs = find_refs(conn, &games.collect()).await?;
     let ids = find_selections(conn, &wanted, &refs).await?;
     // Ids start at 1, so a selection that is not there finds no quote either.

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::claim::Claim;
-use crate::batch::{Batch, DeadRecord, Records, RowCounts};
+use crate::batch::{Batch, DeadRecord, RowCounts};
 use crate::budget::Budget;
 use crate::schema::{dead_letters, selections};
 use crate::sql_types::Json;
@@ -39,6 +39,15 @@ pub enum Effort {
     Whole,
     /// In parts, to find the records that the database refuses: after it has refused the whole.
     Isolate,
+}
+
+/// Whether the keys of quotes are looked up before they are inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Not before a plain insert was refused: the fast way where nothing is stored yet.
+    OnlyIfRefused,
+    /// Always: the exact way, and the fast one where much is stored already.
+    First,
 }
 
 /// One batch on its way into the database.
@@ -108,28 +117,6 @@ impl OddsRow {
 
 /// A stored quote: its key, then its value.
 pub(super) type StoredRow = (i64, UtcMicros, Option<f64>, Option<f32>);
-
-/// Quotes as columns, sorted by key.
-#[derive(Debug, Default)]
-pub(super) struct OddsColumns {
-    pub(super) selection_ids: Vec<i64>,
-    pub(super) observed_at: Vec<UtcMicros>,
-    pub(super) record_offsets: Vec<i64>,
-    pub(super) prices: Vec<Option<f64>>,
-    pub(super) lines: Vec<Option<f32>>,
-}
-
-impl OddsColumns {
-    pub(super) fn new(sorted: &[OddsRow], records: &Records) -> Self {
-        Self {
-            selection_ids: sorted.iter().map(|row| row.selection_id).collect(),
-            observed_at: sorted.iter().map(|row| row.observed_at).collect(),
-            record_offsets: sorted.iter().map(|row| records.offset(row.record)).collect(),
-            prices: sorted.iter().map(|row| row.value.price).collect(),
-            lines: sorted.iter().map(|row| row.value.line).collect(),
-        }
-    }
-}
 
 #[derive(Insertable)]
 #[diesel(table_name = dead_letters)]

@@ -4,10 +4,9 @@
 use diesel::prelude::*;
 
 use super::AsyncSqlite;
-use super::insert::or_replace_another_record;
-use super::rows::{DeadLetterRow, NewSelection, OddsColumns, RefKey, StoredRow};
+use super::insert::{Stored, or_replace_another_record};
+use super::rows::{DeadLetterRow, Key, NewSelection, OddsRow, RefKey, StoredRow};
 use crate::schema::{dead_letters, game_refs, odds, selections};
-use crate::time::UtcMicros;
 
 /// Runs diesel's synchronous API in one hop to the blocking pool: row-by-row inserts cost no hop each.
 pub(super) async fn blocking<R: Send + 'static>(
@@ -17,40 +16,38 @@ pub(super) async fn blocking<R: Send + 'static>(
     conn.spawn_blocking(task).await
 }
 
-/// Inserts quotes row by row; stops at the first stored key unless told to skip it. Answers how many went in.
+/// Inserts quotes with their offsets row by row. Answers how many went in.
 pub(super) fn insert_odds(
     c: &mut SqliteConnection,
     lineage_id: i32,
-    columns: &OddsColumns,
-    skip_stored: bool,
+    rows: &[(OddsRow, i64)],
+    stored: Stored,
 ) -> QueryResult<usize> {
     let mut inserted = 0;
-    for row in 0..columns.selection_ids.len() {
+    for (row, record_offset) in rows {
         let values = (
-            odds::selection_id.eq(columns.selection_ids[row]),
-            odds::observed_at.eq(columns.observed_at[row]),
-            odds::record_offset.eq(columns.record_offsets[row]),
-            odds::price.eq(columns.prices[row]),
+            odds::selection_id.eq(row.selection_id),
+            odds::observed_at.eq(row.observed_at),
+            odds::record_offset.eq(record_offset),
+            odds::price.eq(row.value.price),
             odds::lineage_id.eq(lineage_id),
-            odds::line.eq(columns.lines[row]),
+            odds::line.eq(row.value.line),
         );
         let insert = diesel::insert_into(odds::table).values(values);
-        inserted +=
-            if skip_stored { insert.on_conflict_do_nothing().execute(c)? } else { insert.execute(c)? };
+        inserted += match stored {
+            Stored::Refuse => insert.execute(c)?,
+            Stored::Skip => insert.on_conflict_do_nothing().execute(c)?,
+        };
     }
     Ok(inserted)
 }
 
 /// What is stored under these keys.
-pub(super) fn stored_odds(
-    c: &mut SqliteConnection,
-    selection_ids: &[i64],
-    observed_at: &[UtcMicros],
-) -> QueryResult<Vec<StoredRow>> {
+pub(super) fn stored_odds(c: &mut SqliteConnection, keys: &[Key]) -> QueryResult<Vec<StoredRow>> {
     let mut stored = Vec::new();
-    for key in selection_ids.iter().zip(observed_at) {
+    for key in keys {
         let query =
-            odds::table.find(key).select((odds::selection_id, odds::observed_at, odds::price, odds::line));
+            odds::table.find(*key).select((odds::selection_id, odds::observed_at, odds::price, odds::line));
         stored.extend(query.load::<StoredRow>(c)?);
     }
     Ok(stored)

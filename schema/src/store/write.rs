@@ -10,10 +10,10 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::claim::{lock_position, mark_halted};
-use super::error::WriteError;
-use super::intern::{Interned, intern};
+use super::error::{StoreError, WriteError};
+use super::intern::{Interned, SelectionCache, intern};
 use super::pool::Session;
-use super::rows::{Applied, WriteJob};
+use super::rows::{Applied, Look, WriteJob};
 use super::{
     AsyncSqlite, Conn, Effort, Halt, Store, articles, games, insert, isolate, ledger, odds, with_conn,
 };
@@ -69,7 +69,7 @@ impl<C> Session<C> {
     fn after(&mut self, result: Result<WriteReport, WriteError>) -> Result<WriteReport, WriteError> {
         match &result {
             Ok(report) => {
-                self.expects_duplicates = report.rows.duplicate > 0;
+                self.look = if report.rows.duplicate > 0 { Look::First } else { Look::OnlyIfRefused };
                 self.broken = false;
             }
             Err(WriteError::Fenced | WriteError::Halted(_)) => {
@@ -86,27 +86,54 @@ async fn write_postgres(
     session: &mut Session<AsyncPgConnection>,
     job: &WriteJob<'_>,
 ) -> Result<WriteReport, WriteError> {
-    let Session { conn, selections, expects_duplicates, .. } = session;
-    let interned = match job.effort {
-        Effort::Whole => intern(&mut Conn::Postgres(conn), selections, &job.batch.rows).await?,
-        Effort::Isolate => Interned::Nothing,
-    };
-    let look_first = *expects_duplicates;
-    conn.transaction(async |c| write_in_tx(&mut Conn::Postgres(c), job, &interned, look_first).await).await
+    let Session { conn, selections, look, .. } = session;
+    let interned = interned(&mut Conn::Postgres(conn), selections, job).await?;
+    let tried = conn.transaction(async |c| write_in_tx(&mut Conn::Postgres(c), job, &interned, *look).await);
+    match tried.await {
+        Err(error) if *look == Look::OnlyIfRefused && is_stored_already(&error) => {
+            conn.transaction(async |c| write_in_tx(&mut Conn::Postgres(c), job, &interned, Look::First).await)
+                .await
+        }
+        ended => ended,
+    }
 }
 
 async fn write_sqlite(
     session: &mut Session<AsyncSqlite>,
     job: &WriteJob<'_>,
 ) -> Result<WriteReport, WriteError> {
-    let Session { conn, selections, expects_duplicates, .. } = session;
-    let interned = match job.effort {
-        Effort::Whole => intern(&mut Conn::Sqlite(conn), selections, &job.batch.rows).await?,
-        Effort::Isolate => Interned::Nothing,
-    };
-    let look_first = *expects_duplicates;
-    conn.immediate_transaction(async |c| write_in_tx(&mut Conn::Sqlite(c), job, &interned, look_first).await)
-        .await
+    let Session { conn, selections, look, .. } = session;
+    let interned = interned(&mut Conn::Sqlite(conn), selections, job).await?;
+    let tried =
+        conn.immediate_transaction(async |c| write_in_tx(&mut Conn::Sqlite(c), job, &interned, *look).await);
+    match tried.await {
+        Err(error) if *look == Look::OnlyIfRefused && is_stored_already(&error) => {
+            conn.immediate_transaction(async |c| {
+                write_in_tx(&mut Conn::Sqlite(c), job, &interned, Look::First).await
+            })
+            .await
+        }
+        ended => ended,
+    }
+}
+
+/// Ids are made before the transaction, unless refused records are looked for: then each part makes its own.
+async fn interned(
+    conn: &mut Conn<'_>,
+    cache: &mut SelectionCache,
+    job: &WriteJob<'_>,
+) -> QueryResult<Interned> {
+    match job.effort {
+        Effort::Whole => intern(conn, cache, &job.batch.rows).await,
+        Effort::Isolate => Ok(Interned::Nothing),
+    }
+}
+
+/// A plain insert met a key that is stored: nothing of the transaction is left, and it begins anew with a look. Cheaper than a
+/// savepoint around each plain insert, which costs two round trips and a transaction id of its own.
+fn is_stored_already(error: &WriteError) -> bool {
+    use diesel::result::{DatabaseErrorKind::UniqueViolation, Error::DatabaseError};
+    matches!(error, WriteError::Store(StoreError::Query(DatabaseError(UniqueViolation, _))))
 }
 
 /// The body of the transaction, in the order of the protocol.
@@ -114,7 +141,7 @@ async fn write_in_tx(
     conn: &mut Conn<'_>,
     job: &WriteJob<'_>,
     interned: &Interned,
-    look_first: bool,
+    look: Look,
 ) -> Result<WriteReport, WriteError> {
     let WriteJob { claim, batch, .. } = job;
     let position = lock_position(conn, claim).await?;
@@ -124,7 +151,7 @@ async fn write_in_tx(
     }
 
     let Applied { rows, conflicts, attempts } = match job.effort {
-        Effort::Whole => write_rows(conn, job, &batch.rows, interned, look_first).await?,
+        Effort::Whole => write_rows(conn, job, &batch.rows, interned, look).await?,
         Effort::Isolate => isolate::write_accepted(conn, job).await?,
     };
     let dead = check_budget(job, &conflicts)?;
@@ -146,12 +173,12 @@ pub(super) async fn write_rows(
     job: &WriteJob<'_>,
     rows: &Rows,
     interned: &Interned,
-    look_first: bool,
+    look: Look,
 ) -> Result<Applied, WriteError> {
     let (lineage_id, records) = (job.claim.lineage_id, &job.batch.records);
     match (rows, interned) {
         (Rows::Odds(rows), Interned::Selections(ids)) => {
-            odds::write(conn, lineage_id, rows, records, ids, look_first).await
+            odds::write(conn, lineage_id, rows, records, ids, look).await
         }
         (Rows::Game(rows), Interned::GameRefs(refs)) => {
             games::write(conn, lineage_id, &rows.0, records, refs).await

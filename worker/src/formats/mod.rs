@@ -67,7 +67,7 @@ pub fn kafka_key(rows: &Rows) -> Option<String> {
     match rows {
         Rows::Game(rows) => rows.0.first().map(|row| format!("{}:{}", row.key.0, row.key.1)),
         Rows::Odds(rows) => {
-            rows.selections.first().map(|selection| format!("{}:{}", selection.system, selection.game))
+            rows.selections.first().map(|first| format!("{}:{}", first.key().system, first.key().game))
         }
         Rows::Article(rows) => rows.0.first().map(|row| hex(&row.url_hash)),
     }
