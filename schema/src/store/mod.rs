@@ -30,6 +30,7 @@ mod rows;
 mod settle;
 mod sqlite;
 mod sqlite_rows;
+mod trial;
 mod undo;
 mod verify;
 mod version;
@@ -58,6 +59,7 @@ pub use recheck::RecordCheck;
 pub use redrive::{REDRIVE_GROUP, Redrive, Redriven};
 pub use rows::{Effort, WriteJob};
 pub use settle::{Resolved, Selected};
+pub use trial::{Storage, TrialDatabase};
 pub use verify::{LedgerSegment, Verification};
 pub use write::WriteReport;
 
