@@ -86,6 +86,9 @@ impl TrialDatabase {
             DatabaseConfig { url: config.resolved_url().map_err(StoreError::Config)?, ..config.clone() };
         let config = DatabaseConfig { url_file: None, ..config };
         let server = Store::connect(&patient(&config)).await?;
+        if matches!(server, Store::Sqlite(_)) {
+            return Err(not_postgres()); // before a file is made
+        }
         let mut session = server.checkout().await?;
         let mut conn = session.conn();
         let c = postgres(&mut conn)?;
@@ -236,10 +239,12 @@ async fn one_word(c: &mut AsyncPgConnection, query: &str) -> Result<String, Stor
 fn postgres<'c>(conn: &'c mut Conn<'_>) -> Result<&'c mut AsyncPgConnection, StoreError> {
     match conn {
         Conn::Postgres(c) => Ok(c),
-        Conn::Sqlite(_) => Err(StoreError::Rejected(
-            "only PostgreSQL can be measured: name a server with --database-url".into(),
-        )),
+        Conn::Sqlite(_) => Err(not_postgres()),
     }
+}
+
+fn not_postgres() -> StoreError {
+    StoreError::Rejected("only PostgreSQL can be measured: name a server with --database-url".into())
 }
 
 /// The same settings with time for what takes long.
