@@ -2,6 +2,7 @@
 
 mod support;
 
+mod bench;
 mod config;
 mod contracts;
 mod demo;

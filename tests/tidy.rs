@@ -143,7 +143,8 @@ fn metrics_are_named_in_one_file() {
     for needle in ["counter!(", "gauge!(", "histogram!(", "\"ledgerline_"] {
         let rule =
             "name the metric in metrics.rs, where each has its description, its buckets and its first zero";
-        none(&misplaced(needle, &["worker/src/metrics.rs"]), rule);
+        // The benchmark's methods have names too, and one of them is ours.
+        none(&misplaced(needle, &["worker/src/metrics.rs", "worker/src/bench/write/plan.rs"]), rule);
     }
 }
 

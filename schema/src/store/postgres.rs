@@ -72,9 +72,18 @@ impl PostgresManager {
         Ok(Self { config, tls, connect_timeout, settings })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     async fn open(&self) -> Result<AsyncPgConnection, String> {
-        let mut conn = match &self.tls {
+        let mut conn = self.dial().await?;
+        for (name, value) in &self.settings {
+            set(&mut conn, name, value).await?;
+        }
+        Ok(conn)
+    }
+
+    /// A connection without our settings.
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub(super) async fn dial(&self) -> Result<AsyncPgConnection, String> {
+        match &self.tls {
             Some(tls) => {
                 let (client, connection) = self.config.connect(tls.clone()).await.map_err(chain)?;
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await
@@ -84,11 +93,24 @@ impl PostgresManager {
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await
             }
         }
-        .map_err(chain)?;
-        for (name, value) in &self.settings {
-            set(&mut conn, name, value).await?;
+        .map_err(chain)
+    }
+
+    /// The driver's own client, for COPY, which diesel does not know. It closes when it is dropped.
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub(super) async fn client(&self) -> Result<tokio_postgres::Client, String> {
+        match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await.map_err(chain)?;
+                tokio::spawn(connection);
+                Ok(client)
+            }
+            None => {
+                let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.map_err(chain)?;
+                tokio::spawn(connection);
+                Ok(client)
+            }
         }
-        Ok(conn)
     }
 }
 
@@ -111,7 +133,7 @@ async fn set(conn: &mut AsyncPgConnection, name: &str, value: &str) -> Result<()
 }
 
 /// The error with its causes on one line; tokio-postgres hides the useful part in the cause.
-fn chain(error: impl std::error::Error) -> String {
+pub(super) fn chain(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

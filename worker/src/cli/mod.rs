@@ -12,7 +12,7 @@ mod publish;
 mod ranges;
 mod run;
 mod schema;
-mod table;
+pub(crate) mod table;
 mod verify;
 
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ const WIDEST: usize = 500;
 
 /// Rows as lines, each column as wide as its widest cell; the first row is the head. The last cell of a row is not padded and
 /// widens nothing: it may be a whole record.
-pub(super) fn aligned(rows: &[Vec<String>]) -> String {
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter(|row| column + 1 < row.len()).map(|row| row[column].chars().count());
@@ -30,7 +30,7 @@ pub(super) fn aligned(rows: &[Vec<String>]) -> String {
 }
 
 /// A row of a table.
-pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub(crate) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
