@@ -258,6 +258,15 @@ impl Batch {
         self.to - self.from
     }
 
+    /// What it takes in memory, in bytes: the records, what is known of each, and their rows. An estimate for the bound on all
+    /// buffers, on the high side: rows of articles repeat what the records hold.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let records =
+            self.records.bytes.capacity() + self.records.index.capacity() * size_of::<RecordIndex>();
+        records + self.rows.held_bytes(self.records.bytes.len())
+    }
+
     /// The dispositions of the range when `dead` of its records are dead letters.
     #[must_use]
     pub fn dispositions(&self, dead: usize) -> Dispositions {

@@ -27,6 +27,8 @@ pub enum Trigger {
     Bytes,
     /// Its first record is old enough.
     Age,
+    /// All buffers together hold what they may.
+    Memory,
 }
 
 impl Trigger {
@@ -37,6 +39,7 @@ impl Trigger {
             Self::Rows => "rows",
             Self::Bytes => "bytes",
             Self::Age => "age",
+            Self::Memory => "memory",
         }
     }
 }

@@ -11,7 +11,6 @@ use anyhow::{Context, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use figment::value::UncasedStr;
-use ledgerline_schema::budget::BudgetConfig;
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::DatabaseConfig;
 use ledgerline_schema::time::UtcMicros;
@@ -19,6 +18,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::config_error::without_secrets;
+use crate::memory::{MemoryConfig, Shares};
+
+mod topics;
+pub use topics::{BatchConfig, Topic, TopicConfig};
 
 /// Everything that can be configured; each section has safe defaults.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -30,6 +33,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// One section per kind of event: `[topics.odds]`. A kind without a section has the defaults.
     pub topics: BTreeMap<String, TopicConfig>,
+    /// What all queues, buffers and caches may hold together.
+    pub memory: MemoryConfig,
     /// Health and metrics.
     pub http: HttpConfig,
     /// Logs.
@@ -68,8 +73,8 @@ pub struct KafkaConfig {
     pub session_timeout_ms: u64,
     /// How soon partitions that appear later are noticed, in ms.
     pub topic_refresh_ms: u64,
-    /// Bound of the fetch queue of one topic, in KiB.
-    pub fetch_queue_kib: u64,
+    /// Bound of the fetch queue of one topic, in KiB; a share of `memory.budget_mib` where it is not set.
+    pub fetch_queue_kib: Option<u64>,
     /// Extra delay before the broker answers a fetch that finds nothing, in ms: latency against requests.
     pub fetch_wait_ms: u64,
 }
@@ -90,7 +95,7 @@ impl Default for KafkaConfig {
             sasl_password_file: None,
             session_timeout_ms: 45_000,
             topic_refresh_ms: 60_000,
-            fetch_queue_kib: 16_384,
+            fetch_queue_kib: None,
             fetch_wait_ms: 100,
         }
     }
@@ -132,40 +137,6 @@ impl TryFrom<String> for Start {
                 .map(Self::At)
                 .map_err(|problem| format!("neither `earliest` nor `latest`, and {problem}")),
         }
-    }
-}
-
-/// `[topics.<kind>]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TopicConfig {
-    /// The topic; each kind has its own default.
-    pub name: Option<String>,
-    /// Whether `run` consumes it.
-    pub enabled: Option<bool>,
-    /// Connections that write its batches at the same time; its partitions are spread over them.
-    pub writers: Option<usize>,
-    /// When a batch is written.
-    pub batch: BatchConfig,
-    /// When too many dead letters halt a partition.
-    pub dead_letters: BudgetConfig,
-}
-
-/// `[topics.<kind>.batch]`: a batch is written when the first of these is reached.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BatchConfig {
-    /// Rows.
-    pub rows: usize,
-    /// Bytes of the original records.
-    pub bytes: usize,
-    /// Age of its first record, in ms.
-    pub age_ms: u64,
-}
-
-impl Default for BatchConfig {
-    fn default() -> Self {
-        Self { rows: 5_000, bytes: 8 << 20, age_ms: 200 }
     }
 }
 
@@ -225,21 +196,6 @@ impl Default for ShutdownConfig {
     }
 }
 
-/// One kind with its settings resolved.
-#[derive(Debug, Clone)]
-pub struct Topic {
-    /// What the topic carries.
-    pub kind: EventKind,
-    /// Its name in Kafka.
-    pub name: String,
-    /// Connections that write at the same time.
-    pub writers: usize,
-    /// When a batch is written.
-    pub batch: BatchConfig,
-    /// When too many dead letters halt a partition.
-    pub dead_letters: BudgetConfig,
-}
-
 /// What the names of our environment variables start with.
 const PREFIX: &str = "LEDGERLINE_";
 /// Keys that hold secrets: taken from the environment as they are, because a parser would turn `0123` into a number, and never
@@ -291,7 +247,21 @@ impl Config {
             .context("cannot read the configuration")?;
         config.prefer_environment();
         config.check()?;
+        config.share_memory();
         Ok(config)
+    }
+
+    /// Gives every queue and cache that has no bound of its own its share of the budget.
+    fn share_memory(&mut self) {
+        let shares = self.shares();
+        self.kafka.fetch_queue_kib.get_or_insert(shares.fetch_queue_kib);
+        self.database.pool.cached_selections.get_or_insert(shares.cached_selections);
+    }
+
+    fn shares(&self) -> Shares {
+        let enabled = EventKind::ALL.iter().filter(|kind| self.is_enabled(**kind));
+        let writers = enabled.clone().map(|kind| self.writers(*kind)).sum();
+        self.memory.shares(enabled.count(), writers)
     }
 
     /// A secret in the environment comes over a file that holds it, like every other key.
@@ -307,9 +277,16 @@ impl Config {
     /// The kinds that `run` consumes, in the order of the table of kinds.
     #[must_use]
     pub fn enabled_topics(&self) -> Vec<Topic> {
-        let enabled =
-            |kind: &EventKind| self.topics.get(kind.name()).and_then(|topic| topic.enabled).unwrap_or(true);
-        EventKind::ALL.iter().copied().filter(enabled).map(|kind| self.topic(kind)).collect()
+        let enabled = EventKind::ALL.iter().copied().filter(|kind| self.is_enabled(*kind));
+        enabled.map(|kind| self.topic(kind)).collect()
+    }
+
+    fn writers(&self, kind: EventKind) -> usize {
+        self.topics.get(kind.name()).and_then(|topic| topic.writers).unwrap_or(1)
+    }
+
+    fn is_enabled(&self, kind: EventKind) -> bool {
+        self.topics.get(kind.name()).and_then(|topic| topic.enabled).unwrap_or(true)
     }
 
     /// The settings of one kind.
@@ -319,9 +296,10 @@ impl Config {
         Topic {
             kind,
             name: settings.name.unwrap_or_else(|| kind.default_topic().to_owned()),
-            writers: settings.writers.unwrap_or(1),
+            writers: self.writers(kind),
             batch: settings.batch,
             dead_letters: settings.dead_letters,
+            buffered_bytes: self.shares().buffered_bytes,
         }
     }
 
@@ -359,6 +337,7 @@ impl Config {
             !sasl || self.kafka.sasl_username.is_some(),
             "kafka.sasl_username: required for security = \"sasl-tls\""
         );
+        self.memory.check()?;
         ensure!(self.log.throughput_every_ms >= 100, "log.throughput_every_ms: must be at least 100");
         self.database.check().map_err(anyhow::Error::msg)
     }

@@ -13,6 +13,9 @@ use crate::config::{KafkaConfig, Security};
 /// How long one question to the cluster (metadata, watermarks, topic id) may take.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the client takes for the largest message; it refuses a smaller bound on an answer.
+const LARGEST_MESSAGE_BYTES: u64 = 1_000_000;
+
 /// Settings that every client shares: brokers, security, keepalive.
 ///
 /// # Errors
@@ -101,11 +104,19 @@ pub fn consumer_config(kafka: &KafkaConfig, group: &str) -> anyhow::Result<Clien
         .set("max.poll.interval.ms", kafka.session_timeout_ms.max(120_000).to_string())
         .set("enable.partition.eof", "true")
         .set("check.crcs", "true")
-        .set("queued.max.messages.kbytes", kafka.fetch_queue_kib.to_string())
         .set("queued.min.messages", "10000")
         .set("fetch.queue.backoff.ms", "50") // the default of 1 s makes gaps with a small queue
         .set("fetch.wait.max.ms", kafka.fetch_wait_ms.to_string())
         .set("fetch.error.backoff.ms", "100");
+    if let Some(kib) = kafka.fetch_queue_kib {
+        // The queue is looked at between answers, and an answer is compressed: what polled odds take unpacked is about eight
+        // times as much. A single larger record still comes.
+        let answer_bytes = (kib * 1_024 / 8).max(LARGEST_MESSAGE_BYTES);
+        config
+            .set("queued.max.messages.kbytes", kib.to_string())
+            .set("fetch.max.bytes", answer_bytes.to_string())
+            .set("max.partition.fetch.bytes", (answer_bytes / 2).to_string());
+    }
     Ok(config)
 }
 

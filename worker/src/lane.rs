@@ -55,13 +55,20 @@ impl Lane {
         }
     }
 
-    /// Takes the due batch out, to be written.
-    pub fn dispatch(&mut self, now: Instant) -> Option<(Arc<Batch>, Trigger)> {
-        let trigger = self.buffer.due(now)?;
+    /// Takes the batch out that is due, to be written; any batch where memory is spent and only writing frees some.
+    pub fn dispatch(&mut self, now: Instant, spent: bool) -> Option<(Arc<Batch>, Trigger)> {
+        let early = (spent && !self.buffer.batch().is_empty()).then_some(Trigger::Memory);
+        let trigger = self.buffer.due(now).or(early)?;
         let batch = Arc::new(self.buffer.split_off());
         self.in_flight = Some(Arc::clone(&batch));
         self.full_since = None;
         Some((batch, trigger))
+    }
+
+    /// What the buffer and the running transaction hold in memory, in bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.batch().held_bytes() + self.in_flight.as_ref().map_or(0, |batch| batch.held_bytes())
     }
 
     /// Counts a batch whose writer does not know that it is stored. What it found dead while writing nobody knows.

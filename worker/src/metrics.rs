@@ -76,6 +76,7 @@ const FENCED: &str = "ledgerline_fenced_total";
 const CLIENT_ERRORS: &str = "ledgerline_kafka_client_errors_total";
 const CIRCUIT: &str = "ledgerline_db_circuit_state";
 const ATTEMPTS: &str = "ledgerline_batch_write_attempts_total";
+const LOOKUPS: &str = "ledgerline_selection_lookups_total";
 const POOL: &str = "ledgerline_db_pool_connections";
 const POOL_MAX: &str = "ledgerline_db_pool_connections_max";
 const POOL_TIMEOUTS: &str = "ledgerline_db_pool_timeouts_total";
@@ -99,7 +100,7 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
         BATCHES,
         "Transactions, by outcome: committed, failed (rolled back or unknown), refused (by the database), halted, fenced.",
     ),
-    (FLUSHES, "Batches handed to a writer, by what made them due: rows, bytes, age."),
+    (FLUSHES, "Batches handed to a writer, by what made them due: rows, bytes, age, memory."),
     (BATCH_RECORDS, "Records of a committed batch."),
     (BATCH_BYTES, "Bytes of the records of a committed batch."),
     (WRITE_SECONDS, "Time of one committed transaction, from taking a connection to the answer of COMMIT."),
@@ -126,6 +127,7 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
         ATTEMPTS,
         "Times that rows were written for batches that were committed; more than one each where refused records were looked for.",
     ),
+    (LOOKUPS, "Selections of committed batches, by whether the connection knew their ids: hit, miss."),
     (POOL, "Database connections, by state: idle, in_use."),
     (POOL_MAX, "Most database connections that may be open."),
     (POOL_TIMEOUTS, "Callers that gave up waiting for a database connection."),
@@ -184,7 +186,7 @@ pub(crate) fn touch(topic: &str, mode: Mode) {
     for outcome in ["committed", "failed", "refused", "halted", "fenced"] {
         counter!(BATCHES, "topic" => topic(), "outcome" => outcome).increment(0);
     }
-    for trigger in [Trigger::Rows, Trigger::Bytes, Trigger::Age] {
+    for trigger in [Trigger::Rows, Trigger::Bytes, Trigger::Age, Trigger::Memory] {
         counter!(FLUSHES, "topic" => topic(), "trigger" => trigger.name()).increment(0);
     }
     for kind in [Rebalance::Assigned, Rebalance::Revoked] {
@@ -192,6 +194,9 @@ pub(crate) fn touch(topic: &str, mode: Mode) {
     }
     for outcome in ["ok", "failed"] {
         counter!(COMMITS, "topic" => topic(), "target" => "kafka", "outcome" => outcome).increment(0);
+    }
+    for result in ["hit", "miss"] {
+        counter!(LOOKUPS, "topic" => topic(), "result" => result).increment(0);
     }
     counter!(FENCED, "topic" => topic()).increment(0);
     counter!(ATTEMPTS, "topic" => topic()).increment(0);
@@ -231,6 +236,9 @@ pub(crate) fn written(
     }
     counter!(BATCHES, "topic" => topic(), "outcome" => "committed").increment(1);
     counter!(ATTEMPTS, "topic" => topic()).increment(report.attempts.into());
+    for (result, n) in [("hit", report.lookups.hits), ("miss", report.lookups.misses)] {
+        counter!(LOOKUPS, "topic" => topic(), "result" => result).increment(n);
+    }
     histogram!(BATCH_RECORDS, "topic" => topic()).record(batch.records.len() as f64);
     histogram!(BATCH_BYTES, "topic" => topic()).record(batch.records.byte_len() as f64);
     histogram!(WRITE_SECONDS, "topic" => topic()).record(took.as_secs_f64());

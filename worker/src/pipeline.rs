@@ -171,14 +171,16 @@ impl<S: Source> Pipeline<S> {
     /// Hands every due batch over that the protocol lets go.
     fn write_due(&mut self) {
         let now = Instant::now();
+        let spent = self.is_memory_spent();
         let ready: Vec<Partition> =
             self.lanes.keys().copied().filter(|partition| self.protocol.can_write(*partition)).collect();
         for partition in ready {
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
-            let Some((batch, trigger)) = lane.dispatch(now) else { continue };
+            let Some((batch, trigger)) = lane.dispatch(now, spent) else { continue };
             self.progress.dispatched(&batch, std::mem::take(&mut lane.flags), trigger);
             self.feed(Event::BatchReady(partition, batch.from, batch.to));
         }
+        self.mark_full_lanes(now);
         self.hold_full_lanes(now);
     }
 
@@ -328,6 +330,19 @@ impl<S: Source> Pipeline<S> {
     /// Some lane can take nothing and is not held back yet: the next message might be for it.
     fn is_saturated(&self) -> bool {
         self.lanes.values().any(|lane| lane.full_since.is_some() && !lane.held)
+    }
+
+    /// Buffers and running transactions hold as much as the topic may.
+    fn is_memory_spent(&self) -> bool {
+        self.lanes.values().map(Lane::held_bytes).sum::<usize>() >= self.topic.buffered_bytes
+    }
+
+    /// A lane is full when its own bounds are reached, and all of them are when together they hold what they may.
+    fn mark_full_lanes(&mut self, now: Instant) {
+        let spent = self.is_memory_spent();
+        for lane in self.lanes.values_mut() {
+            lane.full_since = (spent || lane.buffer.is_full()).then(|| lane.full_since.unwrap_or(now));
+        }
     }
 
     /// A short stall only stops the reading. After a longer one the full lanes are held back, once, and flow on once.

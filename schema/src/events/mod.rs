@@ -48,6 +48,12 @@ pub trait Contract {
     /// How many rows are waiting.
     fn count(&self) -> usize;
 
+    /// What they take in memory, in bytes: an estimate for the bound on all buffers. Rows that copy what the record says take
+    /// as much as the record.
+    fn held_bytes(&self, record_bytes: usize) -> usize {
+        record_bytes + self.count() * ROW_BYTES
+    }
+
     /// The rows of these records alone.
     #[must_use]
     fn of_records(&self, records: Range<u32>) -> Self;
@@ -141,6 +147,12 @@ macro_rules! event_kinds {
                 match self { $(Self::$kind(rows) => rows.count(),)* }
             }
 
+            /// What the rows take in memory, in bytes, where the records that they came from have `record_bytes`.
+            #[must_use]
+            pub fn held_bytes(&self, record_bytes: usize) -> usize {
+                match self { $(Self::$kind(rows) => rows.held_bytes(record_bytes),)* }
+            }
+
             /// Whether no row is waiting.
             #[must_use]
             pub fn is_empty(&self) -> bool {
@@ -149,6 +161,9 @@ macro_rules! event_kinds {
         }
     };
 }
+
+/// What a row takes beside the texts that it copies.
+const ROW_BYTES: usize = 512;
 
 event_kinds! {
     Game => game::GameRows, "games";

@@ -135,6 +135,10 @@ impl Contract for OddsRows {
         self.quotes.len()
     }
 
+    fn held_bytes(&self, _record_bytes: usize) -> usize {
+        self.quotes.capacity() * size_of::<Quote>() + self.selections.capacity() * Selection::HELD_BYTES
+    }
+
     fn of_records(&self, records: Range<u32>) -> Self {
         let mut some = Self::default();
         for quote in self.quotes.iter().filter(|quote| records.contains(&quote.record)) {

@@ -102,6 +102,9 @@ impl From<SelectionKey<'_>> for Selection {
 }
 
 impl Selection {
+    /// What one takes in a table: itself, its names, its place.
+    pub(super) const HELD_BYTES: usize = size_of::<Self>() + 96 + 24;
+
     /// Its natural key.
     #[must_use]
     pub fn key(&self) -> SelectionKey<'_> {

@@ -53,6 +53,17 @@ pub struct PoolConfig {
     pub max_lifetime_ms: u64,
     /// Bound on DNS + TCP + TLS + login + settings of a new connection, together.
     pub connect_timeout_ms: u64,
+    /// Selections whose ids a connection remembers; a share of `memory.budget_mib` where it is not set.
+    pub cached_selections: Option<usize>,
+}
+
+impl PoolConfig {
+    /// Selections that a connection remembers where nobody shares out memory: some 10 MB.
+    const CACHED_SELECTIONS: usize = 40_000;
+
+    pub(super) fn cached_selections(&self) -> usize {
+        self.cached_selections.unwrap_or(Self::CACHED_SELECTIONS)
+    }
 }
 
 impl Default for PoolConfig {
@@ -63,6 +74,7 @@ impl Default for PoolConfig {
             idle_timeout_ms: 600_000,
             max_lifetime_ms: 1_800_000,
             connect_timeout_ms: 4_000, // below the checkout's: who waits learns why
+            cached_selections: None,
         }
     }
 }

@@ -15,21 +15,30 @@ use crate::events::game::GameRow;
 use crate::events::odds::{BySelection, Selection, SelectionKey};
 use crate::schema::{game_refs, selections};
 
-/// Most selections that one connection remembers, about 30 MB; beyond it the cache starts anew.
-const CACHE_SELECTIONS: usize = 200_000;
 /// Most parameters of one list: SQLite takes 32,766 a statement.
 const LIST: usize = 5_000;
 
 /// Ids of selections that this connection has seen committed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SelectionCache {
     ids: IdsBySelection,
+    /// Most that it remembers; beyond them it starts anew.
+    most: usize,
 }
 
 /// Ids of selections.
 pub(super) type IdsBySelection = HashMap<Selection, i64, BySelection>;
 
 impl SelectionCache {
+    pub(super) fn new(most: usize) -> Self {
+        Self { ids: IdsBySelection::default(), most }
+    }
+
+    /// For ids that may not be remembered, because the transaction that made them is still open.
+    pub(super) fn none() -> Self {
+        Self::new(0)
+    }
+
     pub(super) fn clear(&mut self) {
         self.ids.clear();
     }
@@ -39,21 +48,40 @@ impl SelectionCache {
     }
 
     fn extend(&mut self, found: IdsBySelection) {
-        if self.ids.len() + found.len() > CACHE_SELECTIONS {
+        if self.ids.len() + found.len() > self.most {
             self.ids.clear();
         }
-        self.ids.extend(found);
+        let room = self.most - self.ids.len();
+        self.ids.extend(found.into_iter().take(room));
     }
+}
+
+/// How often a connection knew the id of a batch's selection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// It did.
+    pub hits: u64,
+    /// The database was asked.
+    pub misses: u64,
 }
 
 /// The ids that the rows of a batch need.
 pub(super) enum Interned {
-    /// By number of the selection within the batch.
-    Selections(Vec<i64>),
+    /// By number of the selection within the batch, and how many of them the connection knew.
+    Selections(Vec<i64>, Lookups),
     /// Every ref that the batch names.
     GameRefs(HashMap<RefKey, i64>),
     /// The kind needs none.
     Nothing,
+}
+
+impl Interned {
+    pub(super) fn lookups(&self) -> Lookups {
+        match self {
+            Self::Selections(_, lookups) => *lookups,
+            Self::GameRefs(_) | Self::Nothing => Lookups::default(),
+        }
+    }
 }
 
 /// Finds or makes the ids that the rows need.
@@ -72,8 +100,9 @@ pub(super) async fn intern(
             for (id, selection) in ids.iter_mut().zip(&rows.selections).filter(|(id, _)| **id == 0) {
                 *id = found.get(selection).copied().ok_or(diesel::result::Error::NotFound)?;
             }
+            let (all, misses) = (ids.len() as u64, unknown.len() as u64);
             cache.extend(found);
-            Ok(Interned::Selections(ids))
+            Ok(Interned::Selections(ids, Lookups { hits: all - misses, misses }))
         }
         Rows::Game(rows) => Ok(Interned::GameRefs(intern_refs(conn, named_refs(&rows.0)).await?)),
         Rows::Article(_) => Ok(Interned::Nothing),

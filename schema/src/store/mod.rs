@@ -50,6 +50,7 @@ pub use claim::{Claim, ClaimAnswer, ClaimRequest, Lineage, LogRange, Position};
 pub use config::{DatabaseConfig, PoolConfig, Tls};
 pub use error::{StoreError, Trouble, WriteError};
 pub use halt::Halt;
+pub use intern::Lookups;
 pub use letters::{Letter, LetterFilter, LetterGroup, LetterId, LetterStatus};
 pub use migrate::{MigrationStatus, SCHEMA_VERSION, SchemaState};
 pub use operate::{LogNow, Moved, Order};
@@ -131,7 +132,7 @@ impl Store {
         let url = config.resolved_url().map_err(StoreError::Config)?;
         match url.expose_secret().strip_prefix("sqlite:") {
             Some(path) => {
-                let manager = SqliteManager::new(path);
+                let manager = SqliteManager::new(path, config.pool.cached_selections());
                 // One connection: SQLite has one writer, and readers in line behind it see what it wrote.
                 Ok(Self::Sqlite(Arc::new(pool::build(manager, &config.pool, 1))))
             }

@@ -23,8 +23,9 @@ pub struct Session<C> {
 }
 
 impl<C> Session<C> {
-    pub(super) fn new(conn: C) -> Self {
-        Self { conn, selections: SelectionCache::default(), broken: false, look: Look::OnlyIfRefused }
+    pub(super) fn new(conn: C, cached_selections: usize) -> Self {
+        let selections = SelectionCache::new(cached_selections);
+        Self { conn, selections, broken: false, look: Look::OnlyIfRefused }
     }
 }
 

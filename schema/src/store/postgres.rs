@@ -31,6 +31,7 @@ pub struct PostgresManager {
     tls: Option<MakeRustlsConnect>,
     connect_timeout: Duration,
     settings: Vec<(&'static str, String)>,
+    cached_selections: usize,
 }
 
 /// Never shows the configuration: it holds the password.
@@ -69,7 +70,8 @@ impl PostgresManager {
             ("client_connection_check_interval", "2000".into()),
         ];
         let connect_timeout = Duration::from_millis(database.pool.connect_timeout_ms);
-        Ok(Self { config, tls, connect_timeout, settings })
+        let cached_selections = database.pool.cached_selections();
+        Ok(Self { config, tls, connect_timeout, settings, cached_selections })
     }
 
     async fn open(&self) -> Result<AsyncPgConnection, String> {
@@ -151,7 +153,7 @@ impl bb8::ManageConnection for PostgresManager {
     /// stalls would pin a place in it for ever.
     async fn connect(&self) -> Result<Self::Connection, String> {
         match timeout(self.connect_timeout, self.open()).await {
-            Ok(opened) => opened.map(Session::new),
+            Ok(opened) => opened.map(|conn| Session::new(conn, self.cached_selections)),
             Err(_) => Err(format!("no connection within {} ms", self.connect_timeout.as_millis())),
         }
     }

@@ -69,7 +69,7 @@ async fn write_version(
     version: i64,
 ) -> Result<(), WriteError> {
     let rows = rows_of(&job.batch.rows, record, accepted, version);
-    let interned = intern(conn, &mut SelectionCache::default(), &rows).await?;
+    let interned = intern(conn, &mut SelectionCache::none(), &rows).await?;
     write_rows(conn, job, &rows, &interned, Look::First).await.map(drop)
 }
 

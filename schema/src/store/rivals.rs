@@ -72,7 +72,12 @@ impl Rivals {
         let manager = PostgresManager::new(config, url.expose_secret())?;
         let copying = manager.client().await.map_err(StoreError::Unavailable)?;
         let inserting = manager.dial().await.map_err(StoreError::Unavailable)?;
-        Ok(Self { manager, copying, inserting, selections: SelectionCache::default() })
+        Ok(Self {
+            manager,
+            copying,
+            inserting,
+            selections: SelectionCache::new(config.pool.cached_selections()),
+        })
     }
 
     /// The rows of a batch, sorted by key; interns what they need.
@@ -82,7 +87,7 @@ impl Rivals {
     pub async fn prepare(&mut self, lineage_id: i32, batch: &Batch) -> Result<Vec<RivalRow>, StoreError> {
         let Self { inserting, selections, .. } = self;
         let interned = intern(&mut Conn::Postgres(inserting), selections, &batch.rows).await?;
-        let (Rows::Odds(rows), Interned::Selections(ids)) = (&batch.rows, interned) else {
+        let (Rows::Odds(rows), Interned::Selections(ids, _)) = (&batch.rows, interned) else {
             return Err(StoreError::Rejected("only quotes are compared".into()));
         };
         let mut sorted = odds::resolve(rows, &ids);

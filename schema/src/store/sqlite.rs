@@ -11,6 +11,7 @@ use super::pool::Session;
 #[derive(Debug)]
 pub struct SqliteManager {
     path: String,
+    cached_selections: usize,
 }
 
 /// `synchronous = normal` with a write-ahead log: a power cut may lose the last transactions, rows and position together,
@@ -19,8 +20,8 @@ const SETTINGS: &str = "pragma busy_timeout = 10000; pragma journal_mode = wal; 
                         pragma synchronous = normal; pragma foreign_keys = on;";
 
 impl SqliteManager {
-    pub(super) fn new(path: &str) -> Self {
-        Self { path: path.strip_prefix("//").unwrap_or(path).to_owned() }
+    pub(super) fn new(path: &str, cached_selections: usize) -> Self {
+        Self { path: path.strip_prefix("//").unwrap_or(path).to_owned(), cached_selections }
     }
 }
 
@@ -36,7 +37,7 @@ impl bb8::ManageConnection for SqliteManager {
         }
         let mut conn = AsyncSqlite::establish(&self.path).await.map_err(|error| error.to_string())?;
         conn.batch_execute(SETTINGS).await.map_err(|error| error.to_string())?;
-        Ok(Session::new(conn))
+        Ok(Session::new(conn, self.cached_selections))
     }
 
     async fn is_valid(&self, _session: &mut Self::Connection) -> Result<(), String> {

@@ -11,7 +11,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::claim::{lock_position, mark_halted};
 use super::error::{StoreError, WriteError};
-use super::intern::{Interned, SelectionCache, intern};
+use super::intern::{Interned, Lookups, SelectionCache, intern};
 use super::pool::Session;
 use super::rows::{Applied, Look, WriteJob};
 use super::{
@@ -32,6 +32,8 @@ pub struct WriteReport {
     pub dead: Vec<DeadRecord>,
     /// How often rows were written until the database took them: 1 unless refused records had to be found.
     pub attempts: u32,
+    /// How often the connection knew the id of a selection.
+    pub lookups: Lookups,
 }
 
 impl Store {
@@ -161,7 +163,7 @@ async fn write_in_tx(
     let extended = ledger::extend(conn, &entry).await?;
     let moved = move_position(conn, job).await?;
     if extended && moved {
-        Ok(WriteReport { dispositions, rows, dead, attempts })
+        Ok(WriteReport { dispositions, rows, dead, attempts, lookups: interned.lookups() })
     } else {
         Err(WriteError::Fenced)
     }
@@ -177,7 +179,7 @@ pub(super) async fn write_rows(
 ) -> Result<Applied, WriteError> {
     let (lineage_id, records) = (job.claim.lineage_id, &job.batch.records);
     match (rows, interned) {
-        (Rows::Odds(rows), Interned::Selections(ids)) => {
+        (Rows::Odds(rows), Interned::Selections(ids, _)) => {
             odds::write(conn, lineage_id, rows, records, ids, look).await
         }
         (Rows::Game(rows), Interned::GameRefs(refs)) => {

@@ -198,7 +198,7 @@ mod tests {
     fn games_are_replaced_one_by_one() {
         let batch = Quotes::new(SHAPE).batch(0, SHAPE.selections() / QUOTES_PER_EVENT * 6);
         let Rows::Odds(rows) = &batch.rows else { panic!("quotes") };
-        let games: HashSet<_> = rows.selections.iter().map(|selection| &selection.game).collect();
+        let games: HashSet<_> = rows.selections.iter().map(|selection| selection.key().game).collect();
         assert!(games.len() > 2 * SHAPE.games, "{}", games.len());
         let of_a_round = rows.quotes[..SHAPE.selections()].iter().map(|quote| quote.selection);
         assert_eq!(of_a_round.collect::<HashSet<_>>().len(), SHAPE.selections());

@@ -5,7 +5,7 @@ use ledgerline_schema::store::Rival;
 use crate::bench::quotes::{QUOTES_PER_EVENT, Shape};
 
 /// 4,320 selections, so that a batch of 5,000 quotes is a little more than a round.
-pub const SHAPE: Shape = Shape { games: 80, rounds_per_game: None };
+pub const SHAPE: Shape = Shape { games: 35, rounds_per_game: None };
 /// Most rows before the clock starts, where rows go one by one.
 const WARM_UP_ROWS: usize = 200;
 

@@ -1,0 +1,56 @@
+//! `[topics.<kind>]`, and what comes of it: one kind with its settings resolved.
+
+use ledgerline_schema::budget::BudgetConfig;
+use ledgerline_schema::events::EventKind;
+use serde::Deserialize;
+
+/// `[topics.<kind>]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicConfig {
+    /// The topic; each kind has its own default.
+    pub name: Option<String>,
+    /// Whether `run` consumes it.
+    pub enabled: Option<bool>,
+    /// Connections that write its batches at the same time; its partitions are spread over them.
+    pub writers: Option<usize>,
+    /// When a batch is written.
+    pub batch: BatchConfig,
+    /// When too many dead letters halt a partition.
+    pub dead_letters: BudgetConfig,
+}
+
+/// `[topics.<kind>.batch]`: a batch is written when the first of these is reached.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of the original records.
+    pub bytes: usize,
+    /// Age of its first record, in ms.
+    pub age_ms: u64,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { rows: 5_000, bytes: 8 << 20, age_ms: 200 }
+    }
+}
+
+/// One kind with its settings resolved.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    /// What the topic carries.
+    pub kind: EventKind,
+    /// Its name in Kafka.
+    pub name: String,
+    /// Connections that write at the same time.
+    pub writers: usize,
+    /// When a batch is written.
+    pub batch: BatchConfig,
+    /// When too many dead letters halt a partition.
+    pub dead_letters: BudgetConfig,
+    /// Most bytes that its partitions hold in buffers and in batches that are being written.
+    pub buffered_bytes: usize,
+}

@@ -1,0 +1,76 @@
+//! `[memory]`: one number from which the fetch queues, the buffers and the caches follow. Used by the configuration.
+//!
+//! What must stay true: the shares together are the budget. Beside it a process needs what it needs while it does nothing, some
+//! 20 MiB, and what a transaction takes while it is encoded, about one batch for each writer.
+
+use serde::Deserialize;
+
+/// `[memory]`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemoryConfig {
+    /// What fetch queues, buffers and caches may hold together, in MiB.
+    pub budget_mib: usize,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self { budget_mib: 64 }
+    }
+}
+
+/// What each part may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// Records that the Kafka client has fetched and nobody has taken yet, of one topic: a quarter of the budget for all.
+    pub fetch_queue_kib: u64,
+    /// Records and rows in buffers and in running transactions, of one topic: half of the budget for all.
+    pub buffered_bytes: usize,
+    /// Selections whose ids one connection remembers: a quarter of the budget for all.
+    pub cached_selections: usize,
+}
+
+/// What a remembered selection takes: its names, its place in the table, the rest of an allocation.
+const CACHED_SELECTION_BYTES: usize = 256;
+
+impl MemoryConfig {
+    /// The budget divided equally among the topics that are consumed and the connections that write; the pool lends
+    /// the one that was used last, so a connection more than there are writers is enough.
+    #[must_use]
+    pub fn shares(&self, topics: usize, writers: usize) -> Shares {
+        let quarter = (self.budget_mib << 20) / 4;
+        let (topics, connections) = (topics.max(1), writers + 1);
+        Shares {
+            fetch_queue_kib: (quarter / topics / 1_024) as u64,
+            buffered_bytes: 2 * quarter / topics,
+            cached_selections: quarter / connections / CACHED_SELECTION_BYTES,
+        }
+    }
+
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!((8..=65_536).contains(&self.budget_mib), "memory.budget_mib: must be 8 to 65,536");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_are_the_budget() {
+        let memory = MemoryConfig { budget_mib: 64 };
+        let (topics, writers) = (3, 7);
+        let shares = memory.shares(topics, writers);
+        let all = topics * (shares.fetch_queue_kib as usize * 1_024 + shares.buffered_bytes)
+            + (writers + 1) * shares.cached_selections * CACHED_SELECTION_BYTES;
+        let budget = 64 << 20;
+        assert!((budget - 8_192..=budget).contains(&all), "{all}");
+    }
+
+    #[test]
+    fn the_smallest_budget_still_holds_something() {
+        let shares = MemoryConfig { budget_mib: 8 }.shares(3, 64);
+        assert!(shares.fetch_queue_kib >= 64 && shares.cached_selections >= 100, "{shares:?}");
+    }
+}
