@@ -5,5 +5,10 @@
 //! a user's is touched; what is compared is measured in turns, and the median counts.
 
 pub mod e2e;
+mod figures;
+pub mod gate;
 pub mod growth;
+mod line;
+pub mod page;
+mod place;
 pub mod write;
