@@ -2,6 +2,7 @@
 
 mod support;
 
+mod bench_e2e;
 mod config;
 mod contracts;
 mod demo;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ledgerline_schema::events::EventKind;
-use ledgerline_schema::store::TrialDatabase;
+use ledgerline_schema::store::{Store, TrialDatabase};
 use secrecy::SecretString;
 
 use crate::bench::{gate, place};
@@ -89,6 +89,7 @@ struct Scene<'a> {
 /// Something did not start, not every quote was stored, or a ratio is worse than the recorded one.
 pub async fn run(config: &Config, file: Option<&Path>, options: &Options) -> anyhow::Result<()> {
     let database = place::server(config, options.database_url.as_ref())?;
+    Store::connect(&database).await?.ruler().await?; // what is refused, is refused before anything is made
     let brokers = options.brokers.clone().unwrap_or_else(|| config.kafka.brokers.clone());
     let kafka = KafkaConfig { brokers, ..config.kafka.clone() };
     let name = format!("bench-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// How much worse is still noise, where the file does not say.
-const TOLERANCE: f64 = 0.15;
+pub const TOLERANCE: f64 = 0.15;
 /// Of these less is better; of all others more is.
-const LESS_IS_BETTER: [&str; 2] = ["latency_to_flush_and_commit", "wal_bytes_per_row_growth"];
+const LESS_IS_BETTER: [&str; 2] = ["latency_to_flush_and_commit", "wal_bytes_per_row_last_to_first"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +25,14 @@ struct Recorded {
 
 fn default_tolerance() -> f64 {
     TOLERANCE
+}
+
+/// The ratios of what a benchmark printed; one that is not known is none.
+#[must_use]
+pub fn ratios(document: &Value) -> BTreeMap<String, f64> {
+    let ratios = document.get("ratios").and_then(Value::as_object);
+    let known = |(name, value): (&String, &Value)| Some((name.clone(), value.as_f64()?));
+    ratios.into_iter().flatten().filter_map(known).collect()
 }
 
 /// Compares what was found with what the file records.

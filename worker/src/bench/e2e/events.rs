@@ -3,6 +3,7 @@
 //!
 //! What must stay true: one number gives the same events every time; every quote is new, so that what is stored can be counted.
 
+use std::borrow::Borrow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub struct Batches<I> {
     lanes: Vec<Batch>,
 }
 
-impl<I: Iterator<Item = Event>> Batches<I> {
+impl<E: Borrow<Event>, I: Iterator<Item = E>> Batches<I> {
     /// Batches of so many rows, for so many partitions.
     pub fn new(events: I, partitions: usize, rows: usize) -> Self {
         let lanes = (0..partitions).map(|_| Batch::new(EventKind::Odds.rows(), 0)).collect();
@@ -76,12 +77,12 @@ impl<I: Iterator<Item = Event>> Batches<I> {
     }
 }
 
-impl<I: Iterator<Item = Event>> Iterator for Batches<I> {
+impl<E: Borrow<Event>, I: Iterator<Item = E>> Iterator for Batches<I> {
     type Item = (usize, Batch);
 
     fn next(&mut self) -> Option<(usize, Batch)> {
         while let Some(event) = self.events.next() {
-            let number = self.push(&event);
+            let number = self.push(event.borrow());
             if self.lanes[number].rows.len() >= self.rows {
                 return Some(self.take(number));
             }

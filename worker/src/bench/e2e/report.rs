@@ -29,6 +29,8 @@ pub struct Report {
 /// What the figures depend on.
 #[derive(Debug, Serialize)]
 pub struct Settings {
+    /// What the names of its topics and groups start with.
+    run: String,
     events: u64,
     quotes: u64,
     payload_mib: f64,
@@ -51,6 +53,7 @@ impl Settings {
     /// The server does not tell its own.
     pub async fn new(scene: &Scene<'_>, options: &Options, filled: &Filled) -> anyhow::Result<Self> {
         Ok(Self {
+            run: scene.name.clone(),
             events: filled.events,
             quotes: filled.quotes,
             payload_mib: rounded(filled.bytes as f64 / f64::from(1 << 20), 1),
