@@ -120,7 +120,7 @@ mod tests {
         let page = page(&documents(), None);
         for line in [
             "| our write ÷ COPY into the same table | at least 0.65 | 0.70 | yes |",
-            "| our write ÷ diesel's multi-row VALUES | at least 2.50 | 2.00 | **no** |",
+            "| our write ÷ one INSERT with a list of VALUES | at least 2.50 | 2.00 | **no** |",
             "| quotes/s from Kafka to the commit ÷ our write alone | at least 0.70 | 0.80 | yes |",
             "| throughput at the end of growth ÷ at its beginning | at least 0.85 | not measured | |",
             "| `copy` | 200,000 | 1 | - |",

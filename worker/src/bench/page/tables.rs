@@ -43,7 +43,7 @@ pub fn required(documents: &Documents) -> String {
     let Documents { write, e2e, growth } = documents;
     let figures = [
         ("our write ÷ COPY into the same table", Bound::Least(0.65), write, "/ratios/write_to_copy"),
-        ("our write ÷ diesel's multi-row VALUES", Bound::Least(2.5), write, "/ratios/write_to_values"),
+        ("our write ÷ one INSERT with a list of VALUES", Bound::Least(2.5), write, "/ratios/write_to_values"),
         (
             "our write of nothing but duplicates ÷ of nothing but new rows",
             Bound::Least(0.4),
