@@ -44,11 +44,11 @@ mutants: ## Plant known bugs one by one and show which test notices each
 
 ROWS ?= 25000000
 
-bench: ## Measure on durable services, let the table grow to ROWS=25000000, and write docs/BENCHMARKS.md
+bench: ## Measure, let a table grow to ROWS=25000000, write docs/BENCHMARKS.md; RECORD=1 for the ratios of --gate too
 	cargo build --release
 	LEDGERLINE_SERVICES_DURABLE=1 scripts/services run -- scripts/benchmarks $(ROWS) target/bench
 	target/release/ledgerline bench report --write target/bench/write.json --e2e target/bench/e2e.json \
-	    --growth target/bench/growth.json --page docs/BENCHMARKS.md
+	    --growth target/bench/growth.json --page docs/BENCHMARKS.md $(if $(RECORD),--record docs/benchmarks.json)
 
 services: ## Start Kafka and PostgreSQL for use by hand: eval "$(make -s services)"
 	@scripts/services start "$(SERVICES_DIR)"
