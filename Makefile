@@ -3,7 +3,7 @@
 
 SERVICES_DIR ?= $(or $(TMPDIR),/tmp)/ledgerline-services-$(shell id -u)
 
-.PHONY: help demo test simulate test-real faults chaos mutants services services-stop lint install
+.PHONY: help demo test simulate test-real faults chaos mutants bench services services-stop lint install
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,14 @@ chaos: ## Let everything fail and count: SEEDS=20 SECONDS=60 for new luck, SEED=
 
 mutants: ## Plant known bugs one by one and show which test notices each
 	scripts/services run -- scripts/mutants $(MUTANTS)
+
+ROWS ?= 25000000
+
+bench: ## Measure, let a table grow to ROWS=25000000, write docs/BENCHMARKS.md; RECORD=1 for the ratios of --gate too
+	cargo build --release
+	LEDGERLINE_SERVICES_DURABLE=1 scripts/services run -- scripts/benchmarks $(ROWS) target/bench
+	target/release/ledgerline bench report --write target/bench/write.json --e2e target/bench/e2e.json \
+	    --growth target/bench/growth.json --page docs/BENCHMARKS.md $(if $(RECORD),--record docs/benchmarks.json)
 
 services: ## Start Kafka and PostgreSQL for use by hand: eval "$(make -s services)"
 	@scripts/services start "$(SERVICES_DIR)"

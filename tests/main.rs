@@ -3,6 +3,7 @@
 mod support;
 
 mod bench;
+mod bench_e2e;
 mod config;
 mod contracts;
 mod demo;

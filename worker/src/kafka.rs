@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret;
 
@@ -12,6 +14,8 @@ use crate::config::{KafkaConfig, Security};
 
 /// How long one question to the cluster (metadata, watermarks, topic id) may take.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long creating or deleting topics may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the client takes for the largest message; it refuses a smaller bound on an answer.
 const LARGEST_MESSAGE_BYTES: u64 = 1_000_000;
@@ -126,4 +130,46 @@ pub fn without_value(error: KafkaError) -> anyhow::Error {
         KafkaError::ClientConfig(_, description, key, _) => anyhow::anyhow!("{key}: {description}"),
         other => other.into(),
     }
+}
+
+/// Topics of the demo's or a benchmark's own, which are deleted at its end.
+pub struct OwnTopics {
+    admin: AdminClient<DefaultClientContext>,
+    names: Vec<String>,
+}
+
+impl OwnTopics {
+    /// Creates topics, each with so many partitions, and as many replicas as the brokers make by default.
+    ///
+    /// # Errors
+    /// The brokers do not answer, or refuse.
+    pub async fn create(kafka: &KafkaConfig, topics: &[(String, i32)]) -> anyhow::Result<Self> {
+        let admin: AdminClient<DefaultClientContext> =
+            base_config(kafka)?.create().map_err(without_value).context("cannot create a client")?;
+        let new: Vec<NewTopic<'_>> = topics
+            .iter()
+            .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(-1)))
+            .collect();
+        let own = Self { admin, names: topics.iter().map(|(name, _)| name.clone()).collect() };
+        let created = own.admin.create_topics(&new, &admin_options()).await;
+        for result in created.with_context(|| format!("cannot create topics at {}", kafka.brokers))? {
+            result.map_err(|(topic, error)| anyhow::anyhow!("cannot create topic {topic}: {error}"))?;
+        }
+        Ok(own)
+    }
+
+    /// Deletes them; what stays behind is said.
+    pub async fn delete(self) {
+        let topics: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        match self.admin.delete_topics(&topics, &admin_options()).await {
+            Ok(results) => results.into_iter().filter_map(Result::err).for_each(|(topic, error)| {
+                tracing::warn!(topic, %error, "cannot delete a topic of our own");
+            }),
+            Err(error) => tracing::warn!(?topics, %error, "cannot delete topics of our own"),
+        }
+    }
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT))
 }

@@ -5,7 +5,7 @@
 //! everything.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -36,9 +36,21 @@ impl Publisher {
     /// # Errors
     /// Settings that the client refuses.
     pub fn new(kafka: &KafkaConfig) -> anyhow::Result<Self> {
+        Self::with(kafka, Deliveries::default())
+    }
+
+    /// One that remembers where each record went: for some hundred thousand of them, not for a stream.
+    ///
+    /// # Errors
+    /// As [`Publisher::new`].
+    pub fn remembering(kafka: &KafkaConfig) -> anyhow::Result<Self> {
+        Self::with(kafka, Deliveries { places: Some(Mutex::default()), ..Deliveries::default() })
+    }
+
+    fn with(kafka: &KafkaConfig, deliveries: Deliveries) -> anyhow::Result<Self> {
         let config = producer_config(kafka)?;
         let producer = config
-            .create_with_context(Deliveries::default())
+            .create_with_context(deliveries)
             .map_err(without_value)
             .context("cannot create a producer")?;
         Ok(Self { producer, brokers: kafka.brokers.clone(), checked_topics: Vec::new(), sent: 0 })
@@ -58,7 +70,8 @@ impl Publisher {
         timestamp_ms: Option<i64>,
     ) -> anyhow::Result<()> {
         self.check_topic(topic)?;
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic);
+        let number = usize::try_from(self.sent).unwrap_or(usize::MAX);
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, number);
         (record.key, record.payload, record.timestamp) = (key, value, timestamp_ms);
         loop {
             self.check_deliveries()?;
@@ -115,6 +128,13 @@ impl Publisher {
         self.sent
     }
 
+    /// Where the acknowledged records are, in the order of the acknowledgements; nothing unless they are remembered.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        let places = self.deliveries().places.as_ref();
+        places.map(|places| lock(places).clone()).unwrap_or_default()
+    }
+
     fn deliveries(&self) -> &Deliveries {
         self.producer.context()
     }
@@ -152,6 +172,21 @@ impl Publisher {
     }
 }
 
+/// Where a record went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which record it was, counted from 0 in the order of sending.
+    pub number: usize,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What became of the records; filled by the client's thread.
 #[derive(Default)]
 struct Deliveries {
@@ -161,6 +196,8 @@ struct Deliveries {
     first_failure: Mutex<Option<String>>,
     /// What the client said last about its connections: the likely reason where nothing is acknowledged.
     last_error: Mutex<Option<String>>,
+    /// Where the records went, if that is asked for.
+    places: Option<Mutex<Vec<Place>>>,
 }
 
 impl Deliveries {
@@ -169,7 +206,7 @@ impl Deliveries {
     }
 
     fn problem(&self) -> String {
-        let read = |text: &Mutex<Option<String>>| text.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = |text: &Mutex<Option<String>>| lock(text).clone();
         read(&self.first_failure)
             .or_else(|| read(&self.last_error))
             .unwrap_or_else(|| "the client reports no error".to_owned())
@@ -178,19 +215,26 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{error}: {reason}"));
+        *lock(&self.last_error) = Some(format!("{error}: {reason}"));
     }
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let Err((error, message)) = result else {
-            self.acked.fetch_add(1, Ordering::Release);
-            return;
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let (error, message) = match result {
+            Ok(message) => {
+                if let Some(places) = &self.places {
+                    let (partition, offset) = (message.partition(), message.offset());
+                    lock(places).push(Place { number, partition, offset });
+                }
+                self.acked.fetch_add(1, Ordering::Release);
+                return;
+            }
+            Err(failure) => failure,
         };
-        let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&self.first_failure);
         first.get_or_insert_with(|| format!("topic {}: {error}", message.topic()));
         drop(first);
         self.failed.fetch_add(1, Ordering::Release);
@@ -221,6 +265,22 @@ mod tests {
         }
         publisher.send("odds", Some(b"k"), None, None).unwrap();
         assert_eq!(publisher.flush(Duration::from_secs(20)).unwrap(), 1_001);
+    }
+
+    #[test]
+    fn remembers_where_each_record_went() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("odds", 1, 1).unwrap();
+        let (brokers, security) = (cluster.bootstrap_servers(), Security::Plaintext);
+        let kafka = KafkaConfig { brokers, security, ..KafkaConfig::default() };
+        let mut publisher = Publisher::remembering(&kafka).unwrap();
+        for _ in 0..3 {
+            publisher.send("odds", Some(b"k"), Some(b"v"), None).unwrap();
+        }
+        publisher.flush(Duration::from_secs(20)).unwrap();
+        let expected: Vec<Place> =
+            (0..3).map(|number| Place { number, partition: 0, offset: number as i64 }).collect();
+        assert_eq!(publisher.places(), expected);
     }
 
     #[test]

@@ -7,8 +7,10 @@
 mod cpu;
 pub mod e2e;
 mod figures;
+pub mod gate;
 pub mod growth;
 mod line;
+pub mod page;
 mod place;
 mod quotes;
 pub mod write;

@@ -15,7 +15,7 @@ mod schema;
 pub(crate) mod table;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -89,7 +89,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse(); // answers bad arguments itself, with code 2
     let ending = match Config::load(cli.config.as_deref()) {
-        Ok(config) => execute(cli.command, &config),
+        Ok(config) => execute(cli.command, cli.config.as_deref(), &config),
         Err(error) => {
             eprintln!("error: {error:#}");
             Ending::BadConfiguration
@@ -98,7 +98,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(ending.code())
 }
 
-fn execute(command: Command, config: &Config) -> Ending {
+fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -115,7 +115,7 @@ fn execute(command: Command, config: &Config) -> Ending {
             Command::Verify(args) => verify::verify(config, args).await,
             Command::Offsets(args) => offsets::offsets(config, args).await.map(|()| Ending::Done),
             Command::Dlq(args) => dlq::dlq(config, args).await.map(|()| Ending::Done),
-            Command::Bench(args) => bench::bench(config, args).await.map(|()| Ending::Done),
+            Command::Bench(args) => bench::bench(config, file, args).await.map(|()| Ending::Done),
             Command::Schema(args) => schema::schema(args).map(|()| Ending::Done),
         }
     });

@@ -2,17 +2,14 @@
 //! are deleted at the end. Used by the demo.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::Context;
 use ledgerline_schema::events::EventKind;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, Producer};
 
 use crate::config::{KafkaConfig, Security, Start};
-use crate::kafka::base_config;
+use crate::kafka::OwnTopics;
 use crate::source::skip_mock_rebalance_delay;
 
 /// The mock broker forgets what exceeds 5 MiB per partition, without a word. As long as less than that is not stored yet,
@@ -20,8 +17,6 @@ use crate::source::skip_mock_rebalance_delay;
 const MOCK_LEAD_BYTES: u64 = 4 << 20;
 /// A real broker keeps everything; this bounds how long the end of the demo takes.
 const REAL_LEAD_BYTES: u64 = 16 << 20;
-/// How long creating or deleting topics may take.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A broker with a topic for each kind.
 pub struct Broker {
@@ -39,7 +34,7 @@ enum Backing {
     InProcess {
         _owner: BaseProducer,
     },
-    Real(AdminClient<DefaultClientContext>),
+    Real(OwnTopics),
 }
 
 impl Broker {
@@ -71,18 +66,11 @@ impl Broker {
     /// # Errors
     /// The brokers do not answer, or refuse.
     pub async fn real(kafka: KafkaConfig, group: String) -> anyhow::Result<Self> {
-        let admin: AdminClient<DefaultClientContext> =
-            base_config(&kafka)?.create().context("cannot create a client")?;
         let topics = topics(&format!("{group}-"));
-        let mut new = Vec::with_capacity(topics.len());
-        for (kind, topic) in &topics {
-            new.push(NewTopic::new(topic, partitions(*kind), TopicReplication::Fixed(-1)));
-        }
-        let created = admin.create_topics(&new, &admin_options()).await;
-        for result in created.with_context(|| format!("cannot create topics at {}", kafka.brokers))? {
-            result.map_err(|(topic, error)| anyhow::anyhow!("cannot create topic {topic}: {error}"))?;
-        }
-        let backing = Backing::Real(admin);
+        let new: Vec<(String, i32)> =
+            topics.iter().map(|(kind, topic)| (topic.clone(), partitions(*kind))).collect();
+        let own = OwnTopics::create(&kafka, &new).await?;
+        let backing = Backing::Real(own);
         Ok(Self { kafka: consuming(kafka, group), topics, lead_bytes: REAL_LEAD_BYTES, backing })
     }
 
@@ -93,13 +81,8 @@ impl Broker {
 
     /// Ends the mock broker, or deletes the topics; what stays behind is said.
     pub async fn close(self) {
-        let Backing::Real(admin) = self.backing else { return };
-        let topics: Vec<&str> = self.topics.values().map(String::as_str).collect();
-        match admin.delete_topics(&topics, &admin_options()).await {
-            Ok(results) => results.into_iter().filter_map(Result::err).for_each(|(topic, error)| {
-                tracing::warn!(topic, %error, "cannot delete the demo's topic");
-            }),
-            Err(error) => tracing::warn!(?topics, %error, "cannot delete the demo's topics"),
+        if let Backing::Real(topics) = self.backing {
+            topics.delete().await;
         }
     }
 }
@@ -121,21 +104,18 @@ fn partitions(kind: EventKind) -> i32 {
     }
 }
 
-fn admin_options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT))
-}
-
 #[cfg(test)]
 mod tests {
     use rdkafka::consumer::{BaseConsumer, Consumer};
 
     use super::*;
+    use crate::kafka::{QUESTION_TIMEOUT, base_config};
 
     #[test]
     fn others_can_reach_the_broker_in_process() {
         let broker = Broker::in_process("demo-t".into()).unwrap();
         let client: BaseConsumer = base_config(&broker.kafka).unwrap().create().unwrap();
-        let metadata = client.fetch_metadata(None, ADMIN_TIMEOUT).unwrap();
+        let metadata = client.fetch_metadata(None, QUESTION_TIMEOUT).unwrap();
         let found: BTreeMap<&str, usize> =
             metadata.topics().iter().map(|topic| (topic.name(), topic.partitions().len())).collect();
         assert_eq!(found, BTreeMap::from([("articles", 1), ("games", 2), ("odds", 4)]));

@@ -10,7 +10,7 @@ mod display;
 mod featured;
 mod feed;
 mod place;
-mod simulate;
+pub(crate) mod simulate;
 pub mod summary;
 mod wait;
 

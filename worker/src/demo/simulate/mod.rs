@@ -83,6 +83,8 @@ pub struct Simulation {
     ready: VecDeque<Simulated>,
     ids: u64,
     articles: u64,
+    /// Without what makes a day hard.
+    clean: bool,
 }
 
 impl Simulation {
@@ -99,9 +101,16 @@ impl Simulation {
             ready: VecDeque::new(),
             ids: 0,
             articles: 0,
+            clean: false,
         };
         simulation.open_day();
         simulation
+    }
+
+    /// The same day without broken records, tombstones and pages that are sent twice: every record is stored, every quote is new.
+    pub fn clean(mut self) -> Self {
+        self.clean = true;
+        self
     }
 
     /// The games of the current day.
@@ -214,7 +223,7 @@ impl Simulation {
                 self.poll_game(&page, book, index);
             }
         }
-        if self.ready.len() > begin && self.rng.random_bool(RESENT) {
+        if self.ready.len() > begin && self.happens(RESENT) {
             let again: Vec<Simulated> = self.ready.range(begin..).cloned().collect();
             self.ready.extend(again);
         }
@@ -226,12 +235,12 @@ impl Simulation {
             let outcomes = offer.outcomes(self.games[index].league, open);
             let status = if open { MarketStatus::Open } else { MarketStatus::Suspended };
             self.push_odds(page, index, offer.market(), status, &outcomes);
-            if self.rng.random_bool(BAD) {
+            if self.happens(BAD) {
                 // 50 is no American price: the contract refuses the record, and the line keeps it as a dead letter.
                 let bad = Outcome { side: Side::Home, line: None, price_american: Some(50) };
                 self.push_odds(page, index, Market::Moneyline, MarketStatus::Open, &[bad]);
             }
-            if self.rng.random_bool(TOMBSTONE) {
+            if self.happens(TOMBSTONE) {
                 let key = Arc::clone(&self.games[index].key);
                 self.ready.push_back(Simulated { kind: EventKind::Odds, key, value: None, quotes: 0 });
             }
@@ -259,6 +268,11 @@ impl Simulation {
         let value = Some(envelope.write(EventKind::Odds.event_type(), data));
         let (key, quotes) = (Arc::clone(&game.key), outcomes.len() as u64);
         self.ready.push_back(Simulated { kind: EventKind::Odds, key, value, quotes });
+    }
+
+    /// Whether something that makes a day hard happens now.
+    fn happens(&mut self, probability: f64) -> bool {
+        !self.clean && self.rng.random_bool(probability)
     }
 
     fn next_id(&mut self) -> String {
