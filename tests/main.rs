@@ -2,6 +2,7 @@
 
 mod support;
 
+mod compact;
 mod config;
 mod contracts;
 mod demo;

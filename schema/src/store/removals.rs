@@ -7,8 +7,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 use diesel_async::RunQueryDsl;
 
+use super::error::StoreError;
 use super::rows::{Key, OddsRow, StoredRow, Value};
-use super::{Conn, with_conn};
+use super::{Conn, Store, with_conn};
 use crate::schema::{odds, removals};
 use crate::sql_types::UtcTimestamp;
 use crate::time::UtcMicros;
@@ -52,6 +53,21 @@ pub(super) async fn load(conn: &mut Conn<'_>) -> QueryResult<Vec<Removed>> {
     with_conn!(conn, c => query.load(c).await)
 }
 
+impl Store {
+    /// The latest horizon up to which quotes were removed for that reason, as far as any were.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn swept_before(&self, removal: Removal) -> Result<Option<UtcMicros>, StoreError> {
+        let mut session = self.checkout().await?;
+        Ok(latest(&load(&mut session.conn()).await?, removal))
+    }
+}
+
+fn latest(removed: &[Removed], reason: Removal) -> Option<UtcMicros> {
+    removed.iter().filter(|row| row.reason == reason.name()).map(|row| row.horizon).max()
+}
+
 /// Keeps the accounts, a lineage for each removed row: how many of each log, and the latest horizon.
 pub(super) async fn write_down(
     conn: &mut Conn<'_>,
@@ -86,10 +102,7 @@ pub(super) async fn rightly(conn: &mut Conn<'_>, absent: Vec<OddsRow>) -> QueryR
     }
     // Whatever the log: an equal quote of a second log is a duplicate, and its row says the first one.
     let removed = load(conn).await?;
-    let horizon = |of: Removal| {
-        let found = removed.iter().filter(|row| row.reason == of.name()).map(|row| row.horizon).max();
-        found.unwrap_or(UtcMicros::EARLIEST)
-    };
+    let horizon = |reason| latest(&removed, reason).unwrap_or(UtcMicros::EARLIEST);
     let (compacted, expired) = (horizon(Removal::Compacted), horizon(Removal::Expired));
     let (mut rightly, mut inside) = (HashSet::new(), Vec::new());
     for row in absent {
