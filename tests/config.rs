@@ -41,6 +41,11 @@ fn a_value_out_of_range_is_named() {
         ("[database]\nurl = \"postgres://h/d\"\nca_file = \"/nowhere.pem\"\n", "database.ca_file"),
         ("[database]\nurl_file = \"/nowhere\"\n", "database.url_file"),
         ("[database]\nurl = \"mysql://localhost/d\"\n", "database.url"),
+        ("[compaction]\nevery_ms = 10\n", "compaction.every_ms"),
+        ("[compaction]\nolder_than_hours = 0\n", "compaction.older_than_hours"),
+        ("[compaction]\nolder_than = 3\n", "compaction.older_than"),
+        ("[retention]\nolder_than_days = 0\n", "retention.older_than_days"),
+        ("[compaction]\nenabled = true\n[database]\npool.size = 4\n", "database.pool.size"),
         ("[topics.odds]\nname = \"x\"\n[topics.games]\nname = \"x\"\n", "topics.games.name"),
     ];
     for (toml, key) in cases {

@@ -4,6 +4,7 @@ mod support;
 
 mod bench;
 mod bench_e2e;
+mod compact;
 mod config;
 mod contracts;
 mod demo;

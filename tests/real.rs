@@ -118,7 +118,64 @@ async fn the_nfl_week_is_stored_exactly_once_whatever_dies() {
     assert_eq!(sums, [QUOTES.to_string(), QUOTES.to_string(), "0".to_owned()]);
     println!("second publish: inserted, duplicate, dead = {sums:?}");
     verify(&calm_setup);
+    compacted(&week, &calm, &calm_setup).await;
     calm.drop_now().await;
+}
+
+/// The movement of every line as blocks, computed by SQL of the test's own.
+const BLOCKS: &str = "create view blocks as \
+    select selection_id, min(observed_at) as first, max(observed_at) as last, price, line from \
+    (select *, count(*) filter (where changed) over (partition by selection_id order by observed_at) as block from \
+     (select *, (lag(observed_at) over run is null or price is distinct from lag(price) over run \
+                 or line is distinct from lag(line) over run) as changed \
+      from odds window run as (partition by selection_id order by observed_at)) quotes) numbered \
+    group by selection_id, block, price, line";
+
+/// Few rows are left, no change is lost, everything is still proved; and a replay leads to the same rows.
+async fn compacted(week: &Week, database: &Database, setup: &Setup) {
+    database.change(BLOCKS).await;
+    let blocks = database.digest("blocks").await;
+    let summary: Value = serde_json::from_str(&setup.must(&["compact", "--json"])).expect("JSON");
+    let kept = database.number("select count(*) from odds").await;
+    assert_eq!((&summary["scanned"], &summary["kept"]), (&json!(QUOTES), &json!(kept)), "{summary}");
+    let ratio = kept as f64 / QUOTES as f64;
+    println!("compacted: {kept} of {QUOTES} quotes kept, {ratio:.4}: {summary}");
+    assert!(ratio <= 0.10, "{ratio}");
+    assert_eq!(database.digest("blocks").await, blocks, "every block, with its first and last time");
+    let changes = database.number("select count(*) from blocks").await;
+    assert_eq!(changes, blocks_of_the_file(), "as many as the file has");
+    println!("{changes} blocks, the same before and after");
+    final_prices_agree(database).await;
+    verify(setup);
+
+    let rows = database.digest("odds").await;
+    let again: Value = serde_json::from_str(&setup.must(&["compact", "--json"])).expect("JSON");
+    assert_eq!((&again["scanned"], &again["removed"]), (&json!(kept), &json!(0)), "twice changes nothing");
+    for partition in 0..PARTITIONS {
+        let partition = partition.to_string();
+        let which =
+            ["--topic", &week.odds, "--partition", &partition, "--to", "earliest", "--reason", "a test"];
+        setup.must(&[&["offsets", "reset"], &which[..]].concat());
+    }
+    let mut worker = setup.start();
+    week.stored(database).await;
+    assert!(worker.stop().await.success());
+    assert_eq!(database.number("select count(*) from odds").await, QUOTES, "the replay brings all back");
+    setup.must(&["compact"]);
+    assert_eq!(database.digest("blocks").await, blocks);
+    assert_eq!(database.digest("odds").await, rows, "the same rows after a replay");
+    verify(setup);
+}
+
+/// Blocks of equal consecutive quotes, from the file alone.
+fn blocks_of_the_file() -> i64 {
+    let (mut last, mut blocks) = (HashMap::new(), 0);
+    each_snapshot(|selection, value| {
+        if last.insert(selection, value) != Some(value) {
+            blocks += 1;
+        }
+    });
+    blocks
 }
 
 /// kill -9 at ten random moments of the run; each time another worker goes on.
@@ -168,15 +225,20 @@ type Selection = (String, String, String, String);
 
 /// The last price and line of every selection, from the file alone.
 fn final_prices() -> HashMap<Selection, (f64, Option<f64>)> {
-    let file = std::fs::File::open(nfl_week()).expect("the file");
     let mut last = HashMap::new();
+    each_snapshot(|selection, value| drop(last.insert(selection, value)));
+    last
+}
+
+/// Every quote of the file in the order of time.
+fn each_snapshot(mut tell: impl FnMut(Selection, (f64, Option<f64>))) {
+    let file = std::fs::File::open(nfl_week()).expect("the file");
     for line in BufReader::new(flate2::read::MultiGzDecoder::new(file)).lines() {
         let snapshot: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
         for game in snapshot["events"].as_array().expect("events") {
-            each_quote(game, |selection, value| drop(last.insert(selection, value)));
+            each_quote(game, &mut tell);
         }
     }
-    last
 }
 
 fn each_quote(game: &Value, mut tell: impl FnMut(Selection, (f64, Option<f64>))) {

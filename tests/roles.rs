@@ -59,7 +59,7 @@ fn is_refused(statement: &str, answer: Result<(), tokio_postgres::Error>) {
 }
 
 /// What the worker's role must never be able to do.
-const FORBIDDEN: [&str; 27] = [
+const FORBIDDEN: [&str; 29] = [
     "create table evil (id int)",
     "create temp table evil (id int)",
     "create schema evil",
@@ -79,6 +79,8 @@ const FORBIDDEN: [&str; 27] = [
     "delete from offset_ledger",
     "update odds set price = 2",
     "update operator_actions set reason = 'evil'",
+    "insert into removals values (1, 'compacted', 1, now())",
+    "update removals set rows = 0",
     "update lineages set topic = 'evil'",
     "update selections set line = 1",
     "update schema_version set version = 99",
@@ -156,6 +158,8 @@ async fn every_other_role_has_its_own_task() {
             "insert into lineages (cluster_id, topic_id, topic, partition) values ('c', '', 't', 0)",
         ),
         ("maintenance", "delete from odds"),
+        ("maintenance", "insert into removals values (1, 'expired', 1, now())"),
+        ("maintenance", "update removals set rows = 2"),
         ("maintenance", "update dead_letters set payload = ''"),
         ("reader", "select count(*) from readable_odds"),
         ("migrator", "create table later (id int)"),
@@ -175,7 +179,9 @@ async fn every_other_role_has_its_own_task() {
         ("operator", "create table evil (id int)"),
         ("maintenance", "delete from partition_offsets"),
         ("maintenance", "insert into odds values (1, now(), 1, 1, 1, 1)"),
+        ("maintenance", "delete from removals"),
         ("maintenance", "truncate odds"),
+        ("operator", "update removals set rows = 0"),
         ("reader", "insert into lineages (cluster_id, topic_id, topic, partition) values ('c', '', 't', 1)"),
         ("reader", "delete from odds"),
         ("worker", "delete from later"),
@@ -184,6 +190,7 @@ async fn every_other_role_has_its_own_task() {
     for (role, statement) in may_not {
         is_refused(statement, roles.as_role(role).await.batch_execute(statement).await);
     }
+    sweeps_are_for_maintenance(&roles).await;
     for (setting, value) in [
         ("statement_timeout", "30s"),
         ("lock_timeout", "5s"),
@@ -199,4 +206,22 @@ async fn every_other_role_has_its_own_task() {
         assert_eq!(found.get::<_, &str>(0), value, "{setting}");
     }
     roles.drop_now().await;
+}
+
+/// `compact` and `retention` as the roles: one may, one is told what is missing, one may look.
+async fn sweeps_are_for_maintenance(roles: &Roles) {
+    let as_role = |role: &str| Setup::new(&roles.url(role), &[]);
+    as_role("maintenance").must(&["compact"]);
+    as_role("maintenance").must(&["retention", "--older-than", "90d"]);
+    as_role("reader").must(&["compact", "--dry-run"]);
+    let refused = as_role("worker").run(&["compact"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("delete on odds") && said.contains("docs/roles.sql"), "{said}");
+    // As docs/OPERATIONS.md says for a schedule inside `run`; running the file again leaves it.
+    let [maintenance, worker] = ["maintenance", "worker"].map(|role| format!("{}_{role}", roles.prefix));
+    execute(&roles.database.url, &format!("grant {maintenance} to {worker}")).await;
+    roles.grant().await;
+    as_role("worker").must(&["compact"]);
+    execute(&roles.database.url, &format!("revoke {maintenance} from {worker}")).await;
 }

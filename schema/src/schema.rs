@@ -202,6 +202,17 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use crate::sql_types::UtcTimestamp;
+    use diesel::sql_types::{BigInt, Integer, Text};
+    removals (lineage_id, reason) {
+        lineage_id -> Integer,
+        reason -> Text,
+        rows -> BigInt,
+        horizon -> UtcTimestamp,
+    }
+}
+
 diesel::joinable!(odds -> selections (selection_id));
 diesel::joinable!(selections -> game_refs (game_ref_id));
 diesel::joinable!(game_refs -> games (game_id));
@@ -218,4 +229,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     selections,
     odds,
     articles,
+    removals,
 );

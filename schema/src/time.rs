@@ -19,6 +19,10 @@ const LATEST: i64 = 253_402_207_199_999_999;
 const EARLIEST: i64 = -62_135_596_800_000_000;
 
 impl UtcMicros {
+    /// No time is earlier.
+    pub const EARLIEST: Self = Self(EARLIEST);
+    /// No time is later.
+    pub const LATEST: Self = Self(LATEST);
     /// One second, in the unit of this type.
     pub const SECOND: i64 = 1_000_000;
     /// One hour, in the unit of this type.

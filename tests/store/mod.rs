@@ -27,6 +27,7 @@ mod articles;
 mod boundaries;
 mod catalog;
 mod claim;
+mod compact;
 mod dispositions;
 mod games;
 mod isolate;

@@ -18,6 +18,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::config_error::without_secrets;
+use crate::maintenance::{CompactionConfig, RetentionConfig, Schedule};
 use crate::memory::{MemoryConfig, Shares};
 
 mod topics;
@@ -41,6 +42,10 @@ pub struct Config {
     pub log: LogConfig,
     /// The way out.
     pub shutdown: ShutdownConfig,
+    /// Whether `run` compacts quotes.
+    pub compaction: CompactionConfig,
+    /// Whether `run` deletes old quotes.
+    pub retention: RetentionConfig,
 }
 
 /// `[kafka]`
@@ -355,12 +360,13 @@ impl Config {
                 );
             }
         }
+        let schedule = Schedule::new(&self.compaction, &self.retention).map_err(anyhow::Error::msg)?;
         let writers: usize = topics.iter().map(|topic| topic.writers).sum();
-        let size = self.database.pool.size;
-        let enough = usize::try_from(size).is_ok_and(|size| size > writers);
+        let (size, others) = (self.database.pool.size, 1 + schedule.connections());
+        let enough = usize::try_from(size).is_ok_and(|size| size >= writers + others);
         ensure!(
             enough,
-            "database.pool.size: {size} is too small for {writers} writers and one more for claims"
+            "database.pool.size: {size} is too small for {writers} writers and {others} more for claims and sweeps"
         );
         Ok(())
     }

@@ -17,6 +17,7 @@ pub mod formats;
 pub mod http;
 pub mod kafka;
 pub mod lane;
+pub mod maintenance;
 pub mod memory;
 pub mod metrics;
 pub mod observe;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ledgerline_schema::batch::{Batch, DeadRecord, Dispositions};
 use ledgerline_schema::events::{Flag, Flags, Reason};
-use ledgerline_schema::store::{Halt, PoolState, WriteReport};
+use ledgerline_schema::store::{Halt, PoolState, Removal, SweptChunk, WriteReport};
 use ledgerline_schema::time::UtcMicros;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -80,6 +80,11 @@ const LOOKUPS: &str = "ledgerline_selection_lookups_total";
 const POOL: &str = "ledgerline_db_pool_connections";
 const POOL_MAX: &str = "ledgerline_db_pool_connections_max";
 const POOL_TIMEOUTS: &str = "ledgerline_db_pool_timeouts_total";
+const SWEPT: &str = "ledgerline_quotes_swept_total";
+const REMOVED: &str = "ledgerline_quotes_removed_total";
+const SWEEPS: &str = "ledgerline_sweeps_total";
+const SWEEP_SECONDS: &str = "ledgerline_sweep_seconds";
+const LAST_SWEEP: &str = "ledgerline_last_sweep_timestamp_seconds";
 const TICK: &str = "ledgerline_poll_loop_last_tick_timestamp_seconds";
 const BUILD: &str = "ledgerline_build_info";
 
@@ -131,6 +136,14 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
     (POOL, "Database connections, by state: idle, in_use."),
     (POOL_MAX, "Most database connections that may be open."),
     (POOL_TIMEOUTS, "Callers that gave up waiting for a database connection."),
+    (SWEPT, "Stored quotes that compaction and retention looked at, by reason: compacted, expired."),
+    (REMOVED, "Stored quotes that they removed, by reason."),
+    (
+        SWEEPS,
+        "Sweeps over the stored quotes, by reason and outcome: completed, skipped (another worker's), failed.",
+    ),
+    (SWEEP_SECONDS, "Time of one sweep, by reason."),
+    (LAST_SWEEP, "When a sweep of this process was last completed, by reason."),
     (TICK, "When the poll loop last came round."),
     (BUILD, "1; the version is a label."),
 ];
@@ -140,6 +153,7 @@ const BUCKETS: &[(&str, &[f64])] = &[
     (BATCH_RECORDS, &[1.0, 10.0, 100.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5]),
     (BATCH_BYTES, &[1e3, 1e4, 1e5, 5e5, 1e6, 2e6, 5e6, 1e7, 5e7, 1e8, 3e8]),
     (WRITE_SECONDS, &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0]),
+    (SWEEP_SECONDS, &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1_800.0, 3_600.0, 14_400.0]),
     (LATENCY, &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0]),
 ];
 
@@ -331,6 +345,28 @@ pub(crate) fn pool(state: PoolState) {
     gauge!(POOL, "state" => "in_use").set(f64::from(state.in_use));
     gauge!(POOL_MAX).set(f64::from(state.max));
     counter!(POOL_TIMEOUTS).absolute(state.timeouts);
+}
+
+/// Makes the counters of a sweep exist at 0.
+pub(crate) fn touch_sweep(removal: Removal) {
+    counter!(SWEPT, "reason" => removal.name()).increment(0);
+    counter!(REMOVED, "reason" => removal.name()).increment(0);
+    for outcome in ["completed", "skipped", "failed"] {
+        counter!(SWEEPS, "reason" => removal.name(), "outcome" => outcome).increment(0);
+    }
+}
+
+pub(crate) fn swept(removal: Removal, chunk: &SweptChunk) {
+    counter!(SWEPT, "reason" => removal.name()).increment(count(chunk.scanned));
+    counter!(REMOVED, "reason" => removal.name()).increment(count(chunk.removed));
+}
+
+pub(crate) fn sweep_ended(removal: Removal, outcome: &'static str, took: Duration, now: UtcMicros) {
+    counter!(SWEEPS, "reason" => removal.name(), "outcome" => outcome).increment(1);
+    if outcome == "completed" {
+        histogram!(SWEEP_SECONDS, "reason" => removal.name()).record(took.as_secs_f64());
+        gauge!(LAST_SWEEP, "reason" => removal.name()).set(seconds(now));
+    }
 }
 
 pub(crate) fn tick(at: UtcMicros) {

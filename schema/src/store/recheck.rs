@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use super::error::StoreError;
 use super::intern::{find_refs, find_selections, ref_key};
 use super::odds::resolve;
-use super::{Conn, Store, insert, with_conn};
+use super::{Conn, Store, insert, removals, with_conn};
 use crate::batch::Batch;
 use crate::events::Rows;
 use crate::events::game::GameRow;
@@ -18,7 +18,7 @@ use crate::schema::{articles, dead_letters, game_refs};
 /// What re-reading a range of the log found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordCheck {
-    /// Offsets of records that left neither rows nor a dead letter behind.
+    /// Offsets of records that left neither rows nor a dead letter behind, nor a quote that was rightly removed.
     pub missing: Vec<i64>,
     /// Offsets of records with a quote under whose key another price or line is stored.
     pub differing: Vec<i64>,
@@ -92,9 +92,12 @@ async fn unapplied_quotes(conn: &mut Conn<'_>, rows: &OddsRows) -> QueryResult<U
     let ids: Vec<i64> = wanted.iter().map(|selection| ids.get(*selection).copied().unwrap_or(0)).collect();
     let resolved = resolve(rows, &ids);
     let stored = insert::stored_odds(conn, &resolved).await?;
+    let absent = resolved.iter().filter(|row| !stored.contains_key(&row.key())).copied().collect();
+    let removed = removals::rightly(conn, absent).await?;
     let mut unapplied = Unapplied::default();
     for row in &resolved {
         match stored.get(&row.key()) {
+            None if removed.contains(&row.key()) => false,
             None => unapplied.absent.insert(row.record),
             Some(value) if *value != row.value => unapplied.differing.insert(row.record),
             Some(_) => false,

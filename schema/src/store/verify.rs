@@ -1,5 +1,6 @@
 //! What the ledger proves. Called by `ledgerline verify`; reads only, in one snapshot.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use diesel::prelude::*;
@@ -8,7 +9,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::chain::{Jump, check_segments};
 use super::error::StoreError;
-use super::{Conn, Store, audit, positions, with_conn};
+use super::{Conn, Store, audit, positions, removals, with_conn};
 use crate::schema::{articles, games, lineages, odds, offset_ledger as ledger, operator_actions as actions};
 
 /// One row of the ledger with the log it belongs to.
@@ -82,10 +83,12 @@ pub struct Verification {
     pub overlaps: Vec<String>,
     /// Segments whose dispositions do not sum to their length.
     pub bad_sums: Vec<String>,
-    /// Lineages with more odds rows than were ever inserted.
+    /// Lineages with more odds rows, removed ones included, than were ever inserted.
     pub double_applied: Vec<String>,
-    /// Lineages with fewer odds rows than were inserted: compacted or deleted. No violation by itself.
+    /// Lineages with fewer odds rows, removed ones included, than were inserted: deleted by hand. No violation by itself.
     pub fewer_rows: Vec<String>,
+    /// Odds rows that compaction and retention removed, and wrote down.
+    pub removed: i64,
     /// Quotes whose selection does not exist.
     pub orphan_quotes: i64,
 }
@@ -198,7 +201,7 @@ struct CountRow {
     found: i64,
 }
 
-/// Compares, per lineage over all groups, the quotes that are there with those that were inserted.
+/// Compares, per lineage over all groups, the quotes that are there, and those that were removed, with those that were inserted.
 async fn check_rows(
     found: &mut Verification,
     conn: &mut Conn<'_>,
@@ -211,21 +214,32 @@ async fn check_rows(
         inserted.entry(segment.lineage_id).or_insert_with(name).0 += segment.inserted;
     }
     let query = odds::table.group_by(odds::lineage_id).select((odds::lineage_id, diesel::dsl::count_star()));
-    let mut stored: Vec<(i32, i64)> = with_conn!(conn, c => query.load(c).await)?;
-    let vanished = vanished(segments, &stored, &lineages_of_other_rows(conn).await?);
-    stored.extend(vanished.into_iter().map(|id| (id, 0)));
-    for (lineage_id, rows) in stored {
+    let stored: Vec<(i32, i64)> = with_conn!(conn, c => query.load(c).await)?;
+    // Stored, removed.
+    let mut quotes: BTreeMap<i32, (i64, i64)> =
+        stored.into_iter().map(|(id, rows)| (id, (rows, 0))).collect();
+    for removed in removals::load(conn).await? {
+        quotes.entry(removed.lineage_id).or_default().1 += removed.rows;
+    }
+    let with_quotes: HashSet<i32> = quotes.keys().copied().collect();
+    let vanished = vanished(segments, &with_quotes, &lineages_of_other_rows(conn).await?);
+    quotes.extend(vanished.into_iter().map(|id| (id, (0, 0))));
+    for (lineage_id, (stored, removed)) in quotes {
         let unknown = (0, format!("lineage {lineage_id}"));
         let (inserted, name) = match inserted.get(&lineage_id) {
             Some(known) => known,
             None if topic.is_none() => &unknown, // stored, and no group accounts for it
             None => continue,
         };
-        if rows > *inserted {
-            found.double_applied.push(format!("{name}: {rows} quotes stored, {inserted} inserted"));
-        }
-        if rows < *inserted {
-            found.fewer_rows.push(format!("{name}: {rows} quotes stored, {inserted} inserted"));
+        found.removed += removed;
+        let said = || match removed {
+            0 => format!("{name}: {stored} quotes stored, {inserted} inserted"),
+            _ => format!("{name}: {stored} quotes stored, {removed} removed, {inserted} inserted"),
+        };
+        match (stored + removed).cmp(inserted) {
+            Ordering::Greater => found.double_applied.push(said()),
+            Ordering::Less => found.fewer_rows.push(said()),
+            Ordering::Equal => {}
         }
     }
     Ok(())
@@ -233,12 +247,15 @@ async fn check_rows(
 
 /// Lineages that should have quotes and have none. The topic decides: rows that were updated name the log that they were
 /// updated from, so the earlier logs of a topic of games look as if they never had any.
-fn vanished(segments: &[LedgerSegment], stored: &[(i32, i64)], elsewhere: &HashSet<i32>) -> BTreeSet<i32> {
+fn vanished(
+    segments: &[LedgerSegment],
+    with_quotes: &HashSet<i32>,
+    elsewhere: &HashSet<i32>,
+) -> BTreeSet<i32> {
     let topics = |holds: &dyn Fn(i32) -> bool| -> HashSet<&str> {
         let holding = segments.iter().filter(|segment| holds(segment.lineage_id));
         holding.map(|segment| segment.topic.as_str()).collect()
     };
-    let with_quotes: HashSet<i32> = stored.iter().map(|(id, _)| *id).collect();
     let of_quotes = topics(&|id| with_quotes.contains(&id));
     let of_others = topics(&|id| elsewhere.contains(&id));
     let judged = |topic: &str| of_quotes.contains(topic) || !of_others.contains(topic);

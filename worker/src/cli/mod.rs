@@ -2,6 +2,7 @@
 //! exit codes.
 
 mod bench;
+mod compact;
 mod demo;
 mod dlq;
 mod letters;
@@ -78,6 +79,10 @@ enum Command {
     Offsets(offsets::OffsetsArgs),
     /// Look at dead letters, apply them again, give them up.
     Dlq(dlq::DlqArgs),
+    /// Keep of each run of equal quotes the first and the last; no change of a price or line is lost.
+    Compact(compact::CompactArgs),
+    /// Delete old quotes.
+    Retention(compact::RetentionArgs),
     /// Measure: rows a second beside the limit of the database, and the whole line from Kafka to the commit.
     Bench(bench::BenchArgs),
     /// Print the contracts: JSON Schema or samples.
@@ -116,6 +121,8 @@ fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
             Command::Offsets(args) => offsets::offsets(config, args).await.map(|()| Ending::Done),
             Command::Dlq(args) => dlq::dlq(config, args).await.map(|()| Ending::Done),
             Command::Bench(args) => bench::bench(config, file, args).await.map(|()| Ending::Done),
+            Command::Compact(args) => compact::compact(config, args).await.map(|()| Ending::Done),
+            Command::Retention(args) => compact::retention(config, args).await.map(|()| Ending::Done),
             Command::Schema(args) => schema::schema(args).map(|()| Ending::Done),
         }
     });

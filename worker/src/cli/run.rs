@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Ending;
 use crate::config::{Config, Topic};
 use crate::http::{self, Health};
+use crate::maintenance::{self, Schedule};
 use crate::metrics::Mode;
 use crate::progress::Progress;
 use crate::source::SourceError;
@@ -62,6 +63,8 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let mut workers = Workers::start(config, &topics, &store, Arc::clone(&pipelines))?;
     tracing::info!(%address, topics = topics.len(), store = store.name(), "running");
     observe(config, &workers, &store, &health, recorder);
+    let schedule = Schedule::new(&config.compaction, &config.retention).map_err(anyhow::Error::msg)?;
+    tokio::spawn(maintenance::keep_small(store.clone(), schedule));
 
     let ending = tokio::select! {
         () = stop.received() => Ending::Done,

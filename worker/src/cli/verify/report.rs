@@ -29,6 +29,7 @@ pub(super) fn print_json(
         "overlaps": found.overlaps.len(),
         "bad_sums": found.bad_sums.len(),
         "double_applied": found.double_applied.len(),
+        "removed": found.removed,
         "fewer_rows": found.fewer_rows.len(),
         "missing": missing.len(),
         "compared": compared,
@@ -55,6 +56,9 @@ pub(super) fn print_text(
     }
     if found.lost > 0 {
         println!("note: {} offsets were given up by operators (lost)", found.lost);
+    }
+    if found.removed > 0 {
+        println!("note: {} quotes were removed by compaction and retention", found.removed);
     }
     if let Some(compared) = compared {
         println!("note: {compared} ranges were compared with Kafka");

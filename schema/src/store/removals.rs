@@ -1,0 +1,146 @@
+//! The accounts of quotes that were removed on purpose. Written by `sweep.rs` in the transaction of the delete; `verify.rs` adds
+//! them to what is stored, and `recheck.rs` asks whether a quote that is not there was rightly removed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, Text};
+use diesel_async::RunQueryDsl;
+
+use super::error::StoreError;
+use super::rows::{Key, OddsRow, StoredRow, Value};
+use super::{Conn, Store, with_conn};
+use crate::schema::{odds, removals};
+use crate::sql_types::UtcTimestamp;
+use crate::time::UtcMicros;
+
+/// Why quotes are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// They lie inside a run of equal quotes.
+    Compacted,
+    /// They are older than what is kept.
+    Expired,
+}
+
+impl Removal {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::Compacted, Self::Expired];
+
+    /// The name in the database and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compacted => "compacted",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What was removed of one log for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub(super) struct Removed {
+    pub(super) lineage_id: i32,
+    pub(super) reason: String,
+    pub(super) rows: i64,
+    pub(super) horizon: UtcMicros,
+}
+
+/// All that was ever removed.
+pub(super) async fn load(conn: &mut Conn<'_>) -> QueryResult<Vec<Removed>> {
+    let columns = (removals::lineage_id, removals::reason, removals::rows, removals::horizon);
+    let query = removals::table.select(columns).order((removals::lineage_id, removals::reason));
+    with_conn!(conn, c => query.load(c).await)
+}
+
+impl Store {
+    /// The latest horizon up to which quotes were removed for that reason, as far as any were.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn swept_before(&self, removal: Removal) -> Result<Option<UtcMicros>, StoreError> {
+        let mut session = self.checkout().await?;
+        Ok(latest(&load(&mut session.conn()).await?, removal))
+    }
+}
+
+fn latest(removed: &[Removed], reason: Removal) -> Option<UtcMicros> {
+    removed.iter().filter(|row| row.reason == reason.name()).map(|row| row.horizon).max()
+}
+
+/// Keeps the accounts, a lineage for each removed row: how many of each log, and the latest horizon.
+pub(super) async fn write_down(
+    conn: &mut Conn<'_>,
+    reason: Removal,
+    horizon: UtcMicros,
+    lineages: impl Iterator<Item = i32>,
+) -> QueryResult<()> {
+    let mut rows: BTreeMap<i32, i64> = BTreeMap::new();
+    for lineage_id in lineages {
+        *rows.entry(lineage_id).or_default() += 1;
+    }
+    for (lineage_id, rows) in rows {
+        let upsert = diesel::sql_query(
+            "insert into removals (lineage_id, reason, rows, horizon) values ($1, $2, $3, $4) \
+             on conflict (lineage_id, reason) do update set rows = removals.rows + excluded.rows, \
+             horizon = case when excluded.horizon > removals.horizon then excluded.horizon else removals.horizon end",
+        )
+        .bind::<Integer, _>(lineage_id)
+        .bind::<Text, _>(reason.name())
+        .bind::<BigInt, _>(rows)
+        .bind::<UtcTimestamp, _>(horizon);
+        with_conn!(conn, c => upsert.execute(c).await)?;
+    }
+    Ok(())
+}
+
+/// Which of these quotes, none of which is stored, were removed as the rules say. A quote that another one differs from which
+/// came in beside it since is not among them: what is stored no longer tells its price.
+pub(super) async fn rightly(conn: &mut Conn<'_>, absent: Vec<OddsRow>) -> QueryResult<HashSet<Key>> {
+    if absent.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // Whatever the log: an equal quote of a second log is a duplicate, and its row says the first one.
+    let removed = load(conn).await?;
+    let horizon = |reason| latest(&removed, reason).unwrap_or(UtcMicros::EARLIEST);
+    let (compacted, expired) = (horizon(Removal::Compacted), horizon(Removal::Expired));
+    let (mut rightly, mut inside) = (HashSet::new(), Vec::new());
+    for row in absent {
+        if row.observed_at < expired {
+            rightly.insert(row.key());
+        } else if row.observed_at < compacted {
+            inside.push(row);
+        }
+    }
+    let ids: BTreeSet<i64> = inside.iter().map(|row| row.selection_id).collect();
+    let runs = runs(conn, ids.into_iter().collect()).await?;
+    // The beginning of a run may have expired; its end is younger than the quote.
+    let may_begin_before = expired > UtcMicros::EARLIEST;
+    let is_inside = |row: &&OddsRow| {
+        let Some(run) = runs.get(&row.selection_id) else { return false };
+        let earlier = run.range(..row.observed_at).next_back();
+        let later = run.range(row.observed_at..).next();
+        earlier.map_or(may_begin_before, |(_, value)| *value == row.value)
+            && later.is_some_and(|(_, value)| *value == row.value)
+    };
+    rightly.extend(inside.iter().filter(is_inside).map(OddsRow::key));
+    Ok(rightly)
+}
+
+/// The stored quotes of these selections, in the order of time.
+async fn runs(conn: &mut Conn<'_>, ids: Vec<i64>) -> QueryResult<HashMap<i64, BTreeMap<UtcMicros, Value>>> {
+    let mut runs: HashMap<i64, BTreeMap<UtcMicros, Value>> = HashMap::new();
+    for ids in ids.chunks(1_000) {
+        let query = odds::table.filter(odds::selection_id.eq_any(ids)).select((
+            odds::selection_id,
+            odds::observed_at,
+            odds::price,
+            odds::line,
+        ));
+        let found: Vec<StoredRow> = with_conn!(conn, c => query.load(c).await)?;
+        for (selection_id, observed_at, price, line) in found {
+            runs.entry(selection_id).or_default().insert(observed_at, Value { price, line });
+        }
+    }
+    Ok(runs)
+}

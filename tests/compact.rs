@@ -1,0 +1,98 @@
+//! `ledgerline compact` and `retention` as an operator runs them, and the schedule of `run`: real binary, and for the schedule
+//! real Kafka and PostgreSQL. What may be removed is in `store/compact.rs`.
+
+use serde_json::{Value, json};
+
+use crate::support::eventually;
+use crate::support::kafka;
+use crate::support::postgres::Database;
+use crate::support::scenes::{clean, get, records, stored};
+use crate::support::worker::Setup;
+
+/// A SQLite database with one selection: five equal quotes of two years ago, one of a minute ago, all accounted for.
+async fn quiet_database() -> (Database, Setup) {
+    let database = Database::sqlite();
+    let setup = Setup::new(&database.url, &[]);
+    setup.must(&["migrate", "up"]);
+    let quote = |at: &str| format!("insert into odds values (1, {at}, 1, 2.0, 1, null);");
+    let old = (1..=5).map(|second| quote(&format!("'2024-11-09T18:20:0{second}.000000Z'")));
+    let young = quote("strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-1 minute')");
+    database.change(&(old.collect::<String>() + &young)).await;
+    (database, setup)
+}
+
+fn json_of(setup: &Setup, args: &[&str]) -> Value {
+    serde_json::from_str(&setup.must(&[args, &["--json"]].concat())).expect("JSON")
+}
+
+/// scanned, removed, kept, selections.
+fn counts(summary: &Value) -> [i64; 4] {
+    ["scanned", "removed", "kept", "selections"].map(|key| summary[key].as_i64().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_compact_then_does() {
+    let (database, setup) = quiet_database().await;
+    let would = json_of(&setup, &["compact", "--dry-run"]);
+    assert_eq!((counts(&would), &would["dry_run"]), ([5, 3, 2, 1], &json!(true)), "{would}");
+    assert!(setup.must(&["compact", "--dry-run"]).starts_with("3 of 5 quotes of 1 selections older than "));
+    assert_eq!(database.number_of("odds").await, 6);
+    let did = json_of(&setup, &["compact"]);
+    assert_eq!(
+        (counts(&did), &did["dry_run"], &did["finished"]),
+        ([5, 3, 2, 1], &json!(false), &json!(true))
+    );
+    assert_eq!(counts(&json_of(&setup, &["compact"])), [2, 0, 2, 1], "twice changes nothing");
+    // The newest old one is inside of a run now that the young one is old enough.
+    assert_eq!(counts(&json_of(&setup, &["compact", "--older-than", "30s"])), [3, 1, 2, 1]);
+    assert_eq!(database.line("select reason || ' ' || rows as line from removals").await, "compacted 4");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_wants_an_age_of_a_day_at_least() {
+    let (database, setup) = quiet_database().await;
+    for args in [&["retention"][..], &["retention", "--older-than", "23h"], &["compact", "--older-than", "7"]]
+    {
+        assert_eq!(setup.run(args).status.code(), Some(2), "{args:?}");
+    }
+    assert!(setup.must(&["retention", "--older-than", "90d", "--dry-run"]).starts_with("5 of 5 quotes"));
+    assert_eq!(database.number_of("odds").await, 6);
+    assert_eq!(counts(&json_of(&setup, &["retention", "--older-than", "90d"])), [5, 5, 0, 1]);
+    assert_eq!(database.number_of("odds").await, 1);
+    assert_eq!(database.line("select reason || ' ' || rows as line from removals").await, "expired 5");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_compacts_on_a_schedule_and_everything_stays_proved() {
+    let database = Database::postgres().await;
+    let topic = kafka::topic("odds", 2).await;
+    let extra = "[compaction]\nenabled = true\nevery_ms = 1000\n[retention]\nolder_than_days = 30000\n";
+    let setup = Setup::new(&database.url, &[("odds", &topic)]).with(extra);
+    setup.must(&["migrate", "up"]);
+    let events = records(3, 60);
+    let (brokers, to) = (kafka::brokers(), topic.clone());
+    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &events)).await.expect("produced");
+    let mut worker = setup.start();
+    stored(&database, &topic, 2).await;
+    // Of each game 60 quotes of the away side are one run; the home side's moves with every second.
+    let left = 3 * (60 + 2);
+    let rows = "select count(*) from odds";
+    eventually("the sweep", async || (database.number(rows).await == left).then_some(())).await;
+    let address = worker.address().await;
+    let removed = format!("ledgerline_quotes_removed_total{{reason=\"compacted\"}} {}", 3 * 58);
+    let metrics = eventually("the metrics of a sweep", async || {
+        let metrics = get(&address, "/metrics").await;
+        let done = metrics.contains("ledgerline_last_sweep_timestamp_seconds{reason=\"compacted\"}");
+        (done && metrics.contains(&removed)).then_some(metrics)
+    })
+    .await;
+    assert!(metrics.contains("ledgerline_quotes_removed_total{reason=\"expired\"} 0"), "{metrics}");
+    assert!(
+        metrics.contains("ledgerline_sweeps_total{reason=\"expired\",outcome=\"failed\"} 0"),
+        "{metrics}"
+    );
+    assert!(worker.stop().await.success());
+    clean(&setup);
+    assert!(setup.must(&["verify"]).contains("174 quotes were removed by compaction and retention"));
+    database.drop_now().await;
+}
