@@ -12,6 +12,7 @@ use clap::Args;
 use ledgerline_schema::store::{DatabaseConfig, Storage, Store, TrialDatabase};
 use secrecy::SecretString;
 
+use super::arguments;
 use super::cpu::Process;
 use super::line::Line;
 use super::place;
@@ -32,7 +33,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000_000), value_name = "N")]
     pub window: u64,
     /// Quotes of one transaction, an even number.
-    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(2..=10_000), value_name = "N")]
+    #[arg(long, default_value_t = 5_000, value_parser = arguments::batch_rows, value_name = "N")]
     pub batch_rows: u32,
     /// Measure on this server (postgres://…) instead of the configured one, in a database that is made and dropped.
     #[arg(long, value_name = "URL")]
@@ -87,7 +88,6 @@ impl Plan {
 /// # Errors
 /// Something did not start, or not every quote was stored.
 pub async fn run(config: &Config, options: &Options) -> anyhow::Result<()> {
-    ensure!(options.batch_rows % 2 == 0, "--batch-rows must be even: an event has two quotes");
     let plan = Plan::new(options.rows, options.window, options.batch_rows);
     let server = place::server(config, options.database_url.as_ref())?;
     let report = place::in_trial_database(&server, async |trial| fill(trial, plan).await).await?;

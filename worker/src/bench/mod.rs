@@ -4,6 +4,7 @@
 //! What must stay true: every run has a database (and a topic) of its own, created before and dropped after, so that nothing of
 //! a user's is touched; what is compared is measured in turns, and the median counts.
 
+mod arguments;
 mod cpu;
 pub mod e2e;
 mod figures;

@@ -9,12 +9,11 @@ mod report;
 
 use std::time::Instant;
 
-use anyhow::ensure;
 use clap::Args;
 use ledgerline_schema::store::{DatabaseConfig, Rivals, Store, TrialDatabase};
 use secrecy::SecretString;
 
-use super::place;
+use super::{arguments, place};
 use crate::config::Config;
 use measure::Bench;
 use plan::{Method, Plan};
@@ -27,10 +26,10 @@ pub struct Options {
     #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(2..=20_000_000), value_name = "N")]
     pub rows: u64,
     /// Runs of every method, an odd number; the median counts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99), value_name = "N")]
+    #[arg(long, default_value_t = 5, value_parser = arguments::runs, value_name = "N")]
     pub runs: u32,
     /// Quotes of one transaction, an even number.
-    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(2..=10_000), value_name = "N")]
+    #[arg(long, default_value_t = 5_000, value_parser = arguments::batch_rows, value_name = "N")]
     pub batch_rows: u32,
     /// Measure on this server (postgres://…) instead of the configured one, in a database that is made and dropped.
     #[arg(long, value_name = "URL")]
@@ -45,8 +44,6 @@ pub struct Options {
 /// # Errors
 /// Something did not start, or a method did not store what it should.
 pub async fn run(config: &Config, options: &Options) -> anyhow::Result<()> {
-    ensure!(options.runs % 2 == 1, "--runs must be odd: the median is one of them");
-    ensure!(options.batch_rows % 2 == 0, "--batch-rows must be even: an event has two quotes");
     let plan = Plan::new(options.rows, options.batch_rows, options.runs);
     let server = place::server(config, options.database_url.as_ref())?;
     let report = place::in_trial_database(&server, async |trial| measure(trial, plan).await).await?;
