@@ -75,10 +75,10 @@ async fn movements(lab: &Lab) -> BTreeMap<i64, Vec<Movement>> {
 }
 
 /// What stays, as (game, second): all that is young, and of each run of older equal quotes the first and the last.
-fn kept(quotes: &BTreeMap<(u8, u32), i64>, before: u32) -> BTreeSet<(u8, u32)> {
+fn kept<V: PartialEq + Copy>(quotes: &BTreeMap<(u8, u32), V>, before: u32) -> BTreeSet<(u8, u32)> {
     let mut kept = BTreeSet::new();
     for game in 0..GAMES {
-        let all: Vec<(u32, i64)> =
+        let all: Vec<(u32, V)> =
             quotes.range((game, 0)..(game + 1, 0)).map(|((_, second), price)| (*second, *price)).collect();
         let (old, young): (Vec<_>, Vec<_>) = all.into_iter().partition(|(second, _)| *second < before);
         for run in old.chunk_by(|a, b| a.1 == b.1) {
@@ -92,11 +92,42 @@ fn kept(quotes: &BTreeMap<(u8, u32), i64>, before: u32) -> BTreeSet<(u8, u32)> {
 const GAMES: u8 = 2;
 const SECONDS: u32 = 14;
 
+/// What the quotes of one event say: the home side's price, null where it is not offered, and half points, null where the market
+/// has no line.
+type Said = (Option<i64>, Option<i8>);
+
+/// Two games, one without lines; prices, lines and what is not offered change each by itself.
+fn said(game: u8, number: usize) -> Said {
+    let (price, line) = [(Some(100), -3), (Some(250), -3), (Some(100), -5), (None, -3)][number];
+    (price, (game == 0).then_some(line))
+}
+
+fn event_of(&(game, second): &(u8, u32), (price, line): Said) -> Value {
+    let mut event = odds(&format!("g{game}"), second, price.unwrap_or(100));
+    let data = &mut event["data"];
+    if price.is_none() {
+        data["market_status"] = json!("suspended");
+    }
+    match line {
+        Some(half_points) => {
+            data["outcomes"][0]["line"] = json!(f64::from(half_points) / 2.0);
+            data["outcomes"][1]["line"] = json!(f64::from(-half_points) / 2.0);
+        }
+        None => {
+            data["market"] = json!("moneyline");
+            for outcome in data["outcomes"].as_array_mut().expect("outcomes") {
+                outcome.as_object_mut().expect("an outcome").remove("line");
+            }
+        }
+    }
+    event
+}
+
 /// What arrives, and when it is compacted.
 #[derive(Debug, Clone)]
 struct History {
     /// Every quote by its key: no conflicts.
-    quotes: BTreeMap<(u8, u32), i64>,
+    quotes: BTreeMap<(u8, u32), Said>,
     /// What arrives before the first compaction, and after it: everything at least once, what is older than the first horizon at
     /// least once before it.
     arrivals: [Vec<(u8, u32)>; 2],
@@ -107,11 +138,11 @@ struct History {
 
 fn history() -> impl Strategy<Value = History> {
     let key = (0..GAMES, 0..SECONDS);
-    let quotes = prop::collection::btree_map(key, 0usize..3, 1..24);
+    let quotes = prop::collection::btree_map(key, 0usize..4, 1..24);
     let horizons = (0..=SECONDS + 1, 0..=SECONDS + 1);
     (quotes, horizons, 3i64..9, 1usize..9).prop_flat_map(|(quotes, (a, b), chunk_rows, batch)| {
-        let prices = [-110, 100, 250];
-        let quotes: BTreeMap<_, _> = quotes.into_iter().map(|(key, price)| (key, prices[price])).collect();
+        let quotes: BTreeMap<_, _> =
+            quotes.into_iter().map(|(key, number)| (key, said(key.0, number))).collect();
         let horizons = [a.min(b), a.max(b)];
         let keys: Vec<_> = quotes.keys().copied().collect();
         let arrivals = prop::collection::vec((0..keys.len(), prop::bool::ANY), 0..20);
@@ -152,7 +183,7 @@ async fn holds(lab: &Lab, history: &History) {
         ["odds", "removals", "offset_ledger", "partition_offsets"].map(|t| format!("delete from {t};"));
     lab.database.change(&forget.concat()).await;
     let mut line = Line::open(&lab.store, KIND).await;
-    let event = |key: &(u8, u32)| odds(&format!("g{}", key.0), key.1, history.quotes[key]);
+    let event = |key: &(u8, u32)| event_of(key, history.quotes[key]);
     let mut log: Vec<Value> = Vec::new();
     let mut before = BTreeMap::new();
     for (arrivals, horizon) in history.arrivals.iter().zip(history.horizons) {

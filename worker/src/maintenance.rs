@@ -82,7 +82,7 @@ impl Schedule {
     }
 }
 
-/// Rows of one transaction: some 30 ms of work, so that nobody waits for it.
+/// Rows of one transaction: a tenth of a second of work or so, so that nobody waits for it.
 const CHUNK_ROWS: i64 = 20_000;
 
 /// One sweep over all quotes, from chunk to chunk.
