@@ -74,7 +74,6 @@ async fn the_whole_line_is_measured_and_nothing_is_left_behind() {
     for figure in [
         "/drain/events_per_second",
         "/drain/quotes_per_second",
-        "/drain/cpu_us_per_event/decode",
         "/drain/peak_memory_mib",
         "/write_alone/quotes_per_second",
         "/latency/p50_ms",

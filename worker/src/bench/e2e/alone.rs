@@ -1,6 +1,7 @@
 //! The parts of the line by themselves: the same quotes through `Store::write` with nothing before it, and the decoding of the
 //! same bytes with nothing after it. Used by `e2e`.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -8,16 +9,17 @@ use ledgerline_schema::batch::Batch;
 use ledgerline_schema::store::Store;
 
 use super::Scene;
+use super::cpu;
 use super::events::{Batches, Event, events};
 use super::fill::Filled;
 use crate::bench::line::Line;
 
 /// Batches that are made before the clock runs: enough to keep the making off it, few enough for the memory.
 const BATCHES_AT_ONCE: usize = 64;
-/// Events that are decoded to measure the decoding: a few batches, so that one decoding may run undisturbed.
+/// Events that are decoded to measure the decoding: a few batches.
 const DECODED: u64 = 10_000;
-/// How often; the fastest counts, the others were disturbed.
-const DECODINGS: usize = 20;
+/// How often: about a second, because processor time is told in hundredths.
+const DECODINGS: u64 = 40;
 
 /// Writes the quotes of the backlog on one connection; answers quotes per second.
 ///
@@ -50,7 +52,8 @@ pub async fn write(scene: &Scene<'_>, filled: &Filled, number: u64) -> anyhow::R
     Ok(filled.quotes as f64 / took.as_secs_f64())
 }
 
-/// Decodes events as the pipeline's thread does, without the rest of what it does; microseconds an event.
+/// Decodes events as the pipeline's thread does, without the rest of what it does; microseconds of a processor for an event.
+/// Time on the wall would count what else the machine does.
 ///
 /// # Errors
 /// The thread panicked.
@@ -59,15 +62,13 @@ pub async fn decode(scene: &Scene<'_>) -> anyhow::Result<f64> {
     let (partitions, rows) = (scene.partitions, scene.batch.rows);
     let decoding = tokio::task::spawn_blocking(move || {
         let sample: Vec<Event> = events(&run, count).collect();
-        let once = |_| {
-            let start = Instant::now();
-            let batches: Vec<(usize, Batch)> = Batches::new(sample.iter(), partitions, rows).collect();
-            let took = start.elapsed();
-            drop(batches); // where the worker does it too: not on the pipeline's thread
-            took
-        };
-        (0..DECODINGS).map(once).min().unwrap_or_default()
+        let (before, start) = (cpu::of_this_thread(), Instant::now());
+        for _ in 0..DECODINGS {
+            Batches::new(sample.iter(), partitions, rows).for_each(|batch| drop(black_box(batch)));
+        }
+        let on_the_wall = start.elapsed().as_secs_f64() * 1e6;
+        let used = cpu::of_this_thread().zip(before).map(|(after, before)| (after - before) as f64);
+        used.unwrap_or(on_the_wall) / (DECODINGS * count) as f64
     });
-    let fastest = decoding.await.context("the decoding thread panicked")?;
-    Ok(fastest.as_secs_f64() * 1e6 / count as f64)
+    decoding.await.context("the decoding thread panicked")
 }

@@ -47,6 +47,11 @@ pub fn of_threads(pid: u32) -> ThreadTimes {
     times
 }
 
+/// Processor time of the thread that asks; none where there is no /proc.
+pub fn of_this_thread() -> Option<u64> {
+    Some(read(Path::new("/proc/thread-self"))?.1)
+}
+
 /// Processor time of the server's processes so far; none where they are on another machine.
 pub fn of_backends(pids: &[i32]) -> BTreeMap<i32, u64> {
     let of = |pid: &i32| {

@@ -97,9 +97,11 @@ struct DrainFigures {
 struct CpuFigures {
     /// librdkafka: network, decompression, checksums.
     client: f64,
-    /// From bytes to rows.
+    /// The pipeline's thread: the next two.
+    pipeline: f64,
+    /// From bytes to rows, measured by itself.
     decode: f64,
-    /// The rest of the pipeline's thread: taking records over, deciding, handing batches on.
+    /// The rest of the thread: taking records over, deciding, handing batches on.
     protocol: f64,
     /// The worker's half of the database: ids, columns, the wire.
     database_client: f64,
@@ -225,6 +227,7 @@ impl Report {
             quotes_per_second_of_runs: rates.iter().map(|rate| rate.round()).collect(),
             cpu_us_per_event: CpuFigures {
                 client: per_event(drain.worker.client_us),
+                pipeline: per_event(drain.worker.pipeline_us),
                 decode: rounded(self.decode_us, 2),
                 protocol: rounded((per_event(drain.worker.pipeline_us) - self.decode_us).max(0.0), 2),
                 database_client: per_event(drain.worker.database_us),

@@ -127,6 +127,7 @@ pub fn e2e(document: &Value) -> String {
         ("quotes/s, drained", "/drain/quotes_per_second"),
         ("quotes/s, written alone", "/write_alone/quotes_per_second"),
         ("CPU µs per event: Kafka client", "/drain/cpu_us_per_event/client"),
+        ("CPU µs per event: decode and protocol", "/drain/cpu_us_per_event/pipeline"),
         ("CPU µs per event: decode", "/drain/cpu_us_per_event/decode"),
         ("CPU µs per event: protocol", "/drain/cpu_us_per_event/protocol"),
         ("CPU µs per event: database client", "/drain/cpu_us_per_event/database_client"),
@@ -155,7 +156,8 @@ pub fn settings(documents: &Documents) -> String {
     for (name, document) in all {
         let Some(settings) = document.get("settings").and_then(Value::as_object) else { continue };
         let mut phrases = Vec::new();
-        for (key, value) in settings {
+        // The name of a run says nothing about its figures.
+        for (key, value) in settings.iter().filter(|(key, _)| *key != "run") {
             match value.as_object() {
                 Some(inner) => phrases.extend(inner.iter().map(|(key, value)| phrase(key, value))),
                 None => phrases.push(phrase(key, value)),
