@@ -264,9 +264,8 @@ impl Config {
     }
 
     fn shares(&self) -> Shares {
-        let enabled = EventKind::ALL.iter().filter(|kind| self.is_enabled(**kind));
-        let writers = enabled.clone().map(|kind| self.writers(*kind)).sum();
-        self.memory.shares(enabled.count(), writers)
+        let topics = EventKind::ALL.iter().filter(|kind| self.is_enabled(**kind)).count();
+        self.memory.shares(topics, self.writers(EventKind::Odds))
     }
 
     /// A secret in the environment comes over a file that holds it, like every other key.
@@ -336,6 +335,10 @@ impl Config {
         ensure!(
             (1_000..=900_000).contains(&self.kafka.topic_refresh_ms),
             "kafka.topic_refresh_ms: must be 1,000 to 900,000"
+        );
+        ensure!(
+            self.kafka.fetch_queue_kib.is_none_or(|kib| (1..=2_097_151).contains(&kib)),
+            "kafka.fetch_queue_kib: must be 1 to 2,097,151"
         );
         let sasl = self.kafka.security == Security::SaslTls;
         ensure!(

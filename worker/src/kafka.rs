@@ -17,9 +17,6 @@ pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long creating or deleting topics may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the client takes for the largest message; it refuses a smaller bound on an answer.
-const LARGEST_MESSAGE_BYTES: u64 = 1_000_000;
-
 /// Settings that every client shares: brokers, security, keepalive.
 ///
 /// # Errors
@@ -113,13 +110,14 @@ pub fn consumer_config(kafka: &KafkaConfig, group: &str) -> anyhow::Result<Clien
         .set("fetch.wait.max.ms", kafka.fetch_wait_ms.to_string())
         .set("fetch.error.backoff.ms", "100");
     if let Some(kib) = kafka.fetch_queue_kib {
-        // The queue is looked at between answers, and an answer is compressed: what polled odds take unpacked is about eight
-        // times as much. A single larger record still comes.
-        let answer_bytes = (kib * 1_024 / 8).max(LARGEST_MESSAGE_BYTES);
+        // The queue is looked at between answers, and an answer is compressed: what polled odds take unpacked is about ten
+        // times as much. A larger record still comes, when its partition is the first of an answer.
+        let answer_bytes = (kib * 1_024 / 16).clamp(64 << 10, 50 << 20);
         config
             .set("queued.max.messages.kbytes", kib.to_string())
+            .set("message.max.bytes", answer_bytes.to_string()) // may not be above the next; a consumer has no other use for it
             .set("fetch.max.bytes", answer_bytes.to_string())
-            .set("max.partition.fetch.bytes", (answer_bytes / 2).to_string());
+            .set("max.partition.fetch.bytes", answer_bytes.to_string());
     }
     Ok(config)
 }

@@ -1,6 +1,7 @@
 //! `Lane`: one partition on its way through the line: a buffer that fills and a batch that is being written. Owned by the
 //! pipeline; decides nothing.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -8,7 +9,9 @@ use ledgerline_schema::batch::Batch;
 use ledgerline_schema::budget::Budget;
 use ledgerline_schema::events::Flags;
 
-use crate::buffer::{Buffer, Trigger};
+use crate::buffer::Buffer;
+use crate::protocol::Partition;
+use crate::room::Room;
 use crate::source::Message;
 
 /// One consumed partition.
@@ -55,14 +58,12 @@ impl Lane {
         }
     }
 
-    /// Takes the batch out that is due, to be written; any batch where memory is spent and only writing frees some.
-    pub fn dispatch(&mut self, now: Instant, spent: bool) -> Option<(Arc<Batch>, Trigger)> {
-        let early = (spent && !self.buffer.batch().is_empty()).then_some(Trigger::Memory);
-        let trigger = self.buffer.due(now).or(early)?;
+    /// Takes the batch out, to be written.
+    pub fn dispatch(&mut self) -> Arc<Batch> {
         let batch = Arc::new(self.buffer.split_off());
         self.in_flight = Some(Arc::clone(&batch));
         self.full_since = None;
-        Some((batch, trigger))
+        batch
     }
 
     /// What the buffer and the running transaction hold in memory, in bytes.
@@ -78,5 +79,14 @@ impl Lane {
         }
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         budget.add(batch.records.len(), &batch.dead);
+    }
+}
+
+/// A lane is full when its own bounds are reached, or when all together leave it no room.
+pub fn mark_full(lanes: &mut BTreeMap<Partition, Lane>, room: &mut Room, now: Instant) {
+    room.look(lanes.values().map(Lane::held_bytes));
+    for lane in lanes.values_mut() {
+        let full = lane.buffer.is_full() || !room.is_left_for(lane.held_bytes());
+        lane.full_since = full.then(|| lane.full_since.unwrap_or(now));
     }
 }

@@ -26,6 +26,7 @@ pub mod progress;
 pub mod protocol;
 pub mod publisher;
 pub mod redrive;
+pub mod room;
 pub mod source;
 pub mod telemetry;
 pub mod workers;

@@ -30,18 +30,22 @@ pub struct Shares {
     pub cached_selections: usize,
 }
 
+/// The client counts the bytes of records and not what it needs beside them, some 400 bytes for each.
+const QUEUED_TAKES: usize = 2;
+/// The client takes no larger number.
+const QUEUE_KIB_MOST: usize = 2_097_151;
 /// What a remembered selection takes: its names, its place in the table, the rest of an allocation.
 const CACHED_SELECTION_BYTES: usize = 256;
 
 impl MemoryConfig {
-    /// The budget divided equally among the topics that are consumed and the connections that write; the pool lends
-    /// the one that was used last, so a connection more than there are writers is enough.
+    /// The budget divided equally among the topics that are consumed, and among the connections that write odds; the
+    /// pool lends the one that was used last, so a connection more than there are writers is enough.
     #[must_use]
-    pub fn shares(&self, topics: usize, writers: usize) -> Shares {
+    pub fn shares(&self, topics: usize, odds_writers: usize) -> Shares {
         let quarter = (self.budget_mib << 20) / 4;
-        let (topics, connections) = (topics.max(1), writers + 1);
+        let (topics, connections) = (topics.max(1), odds_writers + 1);
         Shares {
-            fetch_queue_kib: (quarter / topics / 1_024) as u64,
+            fetch_queue_kib: (quarter / topics / QUEUED_TAKES / 1_024).min(QUEUE_KIB_MOST) as u64,
             buffered_bytes: 2 * quarter / topics,
             cached_selections: quarter / connections / CACHED_SELECTION_BYTES,
         }
@@ -62,7 +66,7 @@ mod tests {
         let memory = MemoryConfig { budget_mib: 64 };
         let (topics, writers) = (3, 7);
         let shares = memory.shares(topics, writers);
-        let all = topics * (shares.fetch_queue_kib as usize * 1_024 + shares.buffered_bytes)
+        let all = topics * (QUEUED_TAKES * shares.fetch_queue_kib as usize * 1_024 + shares.buffered_bytes)
             + (writers + 1) * shares.cached_selections * CACHED_SELECTION_BYTES;
         let budget = 64 << 20;
         assert!((budget - 8_192..=budget).contains(&all), "{all}");
@@ -71,6 +75,6 @@ mod tests {
     #[test]
     fn the_smallest_budget_still_holds_something() {
         let shares = MemoryConfig { budget_mib: 8 }.shares(3, 64);
-        assert!(shares.fetch_queue_kib >= 64 && shares.cached_selections >= 100, "{shares:?}");
+        assert!(shares.fetch_queue_kib >= 32 && shares.cached_selections >= 100, "{shares:?}");
     }
 }

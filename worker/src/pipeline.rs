@@ -5,7 +5,7 @@
 //! tasks whose answers come back through a channel.
 //!
 //! What must stay true: the source is polled regularly whatever the database does; a transaction is a task that is never
-//! cancelled; what is in the buffers is bounded by rows and bytes per partition.
+//! cancelled; what is in the buffers is bounded by rows and bytes per partition, and by bytes for all of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,15 +19,16 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::backoff;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Trigger};
 use crate::claim::Claimant;
 use crate::clock;
 use crate::config::Topic;
-use crate::lane::Lane;
+use crate::lane::{self, Lane};
 use crate::progress::Progress;
 use crate::protocol::{
     Assignment, ClaimOutcome, Command, Event, Partition, PositionOutcome, Protocol, WriteOutcome,
 };
+use crate::room::Room;
 use crate::source::{Message, Source, SourceError, SourceEvent};
 use crate::writer;
 
@@ -53,6 +54,7 @@ pub struct Pipeline<S> {
     protocol: Protocol,
     lanes: BTreeMap<Partition, Lane>,
     writers: Arc<Semaphore>,
+    room: Room,
     progress: Arc<Progress>,
     runtime: Handle,
     answers: Receiver<Event>,
@@ -74,6 +76,7 @@ impl<S: Source> Pipeline<S> {
     ) -> Self {
         let (answer, answers) = sync_channel(ANSWERS);
         let writers = Arc::new(Semaphore::new(topic.writers));
+        let room = Room::new(topic.buffered_bytes);
         Self {
             topic,
             source,
@@ -81,6 +84,7 @@ impl<S: Source> Pipeline<S> {
             protocol: Protocol::default(),
             lanes: BTreeMap::new(),
             writers,
+            room,
             progress,
             runtime,
             answers,
@@ -114,6 +118,7 @@ impl<S: Source> Pipeline<S> {
             return Ok(());
         }
         let mut timeout = self.poll_timeout();
+        let mut taken_bytes = 0;
         for _ in 0..MESSAGES_PER_TURN {
             let now = Instant::now();
             let (lanes, protocol, mut taken) = (&mut self.lanes, &self.protocol, false);
@@ -122,6 +127,7 @@ impl<S: Source> Pipeline<S> {
                 if protocol.is_consuming(message.partition)
                     && let Some(lane) = lanes.get_mut(&message.partition)
                 {
+                    taken_bytes += message.value.map_or(0, <[u8]>::len);
                     lane.take(message, now);
                 }
             };
@@ -135,7 +141,7 @@ impl<S: Source> Pipeline<S> {
                     return Ok(());
                 }
             }
-            if self.is_saturated() {
+            if self.is_saturated() || taken_bytes >= self.room.bytes_per_turn() {
                 return Ok(());
             }
             timeout = Duration::ZERO;
@@ -168,20 +174,27 @@ impl<S: Source> Pipeline<S> {
         }
     }
 
-    /// Hands every due batch over that the protocol lets go.
+    /// Hands every due batch over that the protocol lets go, and one before its time where memory is tight.
     fn write_due(&mut self) {
         let now = Instant::now();
-        let spent = self.is_memory_spent();
         let ready: Vec<Partition> =
             self.lanes.keys().copied().filter(|partition| self.protocol.can_write(*partition)).collect();
         for partition in ready {
-            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
-            let Some((batch, trigger)) = lane.dispatch(now, spent) else { continue };
-            self.progress.dispatched(&batch, std::mem::take(&mut lane.flags), trigger);
-            self.feed(Event::BatchReady(partition, batch.from, batch.to));
+            self.dispatch(partition, |lane| lane.buffer.due(now));
         }
-        self.mark_full_lanes(now);
+        if let Some(partition) = self.early_lane() {
+            self.dispatch(partition, |_| Some(Trigger::Memory));
+        }
+        lane::mark_full(&mut self.lanes, &mut self.room, now);
         self.hold_full_lanes(now);
+    }
+
+    fn dispatch(&mut self, partition: Partition, due: impl Fn(&Lane) -> Option<Trigger>) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let Some(trigger) = due(lane) else { return };
+        let batch = lane.dispatch();
+        self.progress.dispatched(&batch, std::mem::take(&mut lane.flags), trigger);
+        self.feed(Event::BatchReady(partition, batch.from, batch.to));
     }
 
     /// Looks from time to time whether an operator, or a database that went back in time, has moved a partition: a quiet one
@@ -332,17 +345,15 @@ impl<S: Source> Pipeline<S> {
         self.lanes.values().any(|lane| lane.full_since.is_some() && !lane.held)
     }
 
-    /// Buffers and running transactions hold as much as the topic may.
-    fn is_memory_spent(&self) -> bool {
-        self.lanes.values().map(Lane::held_bytes).sum::<usize>() >= self.topic.buffered_bytes
-    }
-
-    /// A lane is full when its own bounds are reached, and all of them are when together they hold what they may.
-    fn mark_full_lanes(&mut self, now: Instant) {
-        let spent = self.is_memory_spent();
-        for lane in self.lanes.values_mut() {
-            lane.full_since = (spent || lane.buffer.is_full()).then(|| lane.full_since.unwrap_or(now));
+    /// The lane that holds most, where memory is tight and a writer is free: only writing makes room.
+    fn early_lane(&self) -> Option<Partition> {
+        let in_flight = self.lanes.values().filter(|lane| lane.in_flight.is_some()).count();
+        if !self.room.is_tight() || in_flight >= self.topic.writers {
+            return None;
         }
+        let ready = self.lanes.iter().filter(|(partition, _)| self.protocol.can_write(**partition));
+        let largest = ready.max_by_key(|(_, lane)| lane.held_bytes());
+        largest.filter(|(_, lane)| lane.held_bytes() > 0).map(|(partition, _)| *partition)
     }
 
     /// A short stall only stops the reading. After a longer one the full lanes are held back, once, and flow on once.

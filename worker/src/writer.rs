@@ -24,6 +24,8 @@ use crate::protocol::{PositionOutcome, WriteOutcome};
 /// Deadlines that the search for refused records may take: thousands of statements instead of a few. As many refused records
 /// as the budget allows are found within one on a healthy server.
 const ISOLATION: u32 = 3;
+/// The same where an operator has lifted the budget: every record of the batch may be refused.
+const ISOLATION_OF_ALL: u32 = 10;
 
 /// One batch to write.
 pub struct Job {
@@ -99,6 +101,7 @@ async fn write_in_time(job: &Job) -> Result<WriteReport, WriteError> {
     });
     let deadline = match effort {
         Effort::Whole => job.deadline,
+        Effort::Isolate if job.batch.from < job.claim.exempt_to => job.deadline * ISOLATION_OF_ALL,
         Effort::Isolate => job.deadline * ISOLATION,
     };
     match timeout(deadline, &mut transaction).await {

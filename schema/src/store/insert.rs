@@ -1,17 +1,17 @@
 //! Bulk statements: the fork between the databases. PostgreSQL takes arrays (`unnest`): one cacheable statement, a constant
 //! number of parameters, any batch size. SQLite has no network, so rows go one by one, in one hop to the blocking pool.
 
-use std::collections::HashMap;
-
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Double, Float, Integer, Nullable};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Float, Integer, Nullable};
 use diesel_async::RunQueryDsl;
 
 use super::Conn;
 use super::columns::Column;
-use super::rows::{Key, NewSelection, OddsRow, RefKey, StoredRow, Value, WriteJob, dead_letter_row};
+use super::rows::{
+    Key, NewSelection, OddsRow, RefKey, Standing, StoredRow, Value, WriteJob, dead_letter_row,
+};
 use super::sqlite_rows::{self, blocking};
 use crate::batch::{DeadRecord, Records};
 use crate::schema::dead_letters as letters;
@@ -107,53 +107,75 @@ pub(super) async fn odds(
     }
 }
 
-/// `select … from odds join unnest(…)`: what is stored under these keys.
-struct StoredOdds {
+/// `select … from unnest(…) left join odds …`: the quotes that are not stored as they are. The limit of the inner query is not
+/// needed to be right, a key is unique: it keeps the planner from building a bitmap for every single row.
+struct UnlikeStored {
     selection_ids: Column<BigInt>,
     observed_at: Column<UtcTimestamp>,
+    prices: Column<Nullable<Double>>,
+    lines: Column<Nullable<Float>>,
 }
 
-impl QueryId for StoredOdds {
+impl QueryId for UnlikeStored {
     type QueryId = Self;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl Query for StoredOdds {
-    type SqlType = (BigInt, UtcTimestamp, Nullable<Double>, Nullable<Float>);
+impl Query for UnlikeStored {
+    type SqlType = (BigInt, Bool, Nullable<Double>, Nullable<Float>);
 }
 
-impl QueryFragment<Pg> for StoredOdds {
+impl QueryFragment<Pg> for UnlikeStored {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("select o.selection_id, o.observed_at, o.price, o.line from unnest(");
+        out.push_sql("select k.place, o.selection_id is not null, o.price, o.line from unnest(");
         out.push_bind_param::<Array<BigInt>, _>(&self.selection_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<UtcTimestamp>, _>(&self.observed_at)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Double>>, _>(&self.prices)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Float>>, _>(&self.lines)?;
         out.push_sql(
-            ") as k (selection_id, observed_at) join odds o \
-             on o.selection_id = k.selection_id and o.observed_at = k.observed_at",
+            ") with ordinality as k (selection_id, observed_at, price, line, place) \
+             left join lateral (\
+               select selection_id, price, line from odds \
+               where selection_id = k.selection_id and observed_at = k.observed_at limit 1\
+             ) o on true \
+             where o.selection_id is null or o.price is distinct from k.price or o.line is distinct from k.line",
         );
         Ok(())
     }
 }
 
-/// What is stored under the keys of these quotes.
-pub(super) async fn stored_odds(conn: &mut Conn<'_>, rows: &[OddsRow]) -> QueryResult<HashMap<Key, Value>> {
-    let stored: Vec<StoredRow> = match conn {
-        Conn::Postgres(c) => {
-            let keys = StoredOdds {
-                selection_ids: Column::of(rows.iter().map(|row| row.selection_id)),
-                observed_at: Column::of(rows.iter().map(|row| row.observed_at)),
-            };
-            keys.load(c).await?
-        }
+/// What is stored under the keys of these quotes. PostgreSQL tells only what differs: of a replay nothing comes back.
+pub(super) async fn stored_odds(conn: &mut Conn<'_>, rows: &[OddsRow]) -> QueryResult<Standing> {
+    let c = match conn {
+        Conn::Postgres(c) => c,
         Conn::Sqlite(c) => {
             let keys: Vec<Key> = rows.iter().map(OddsRow::key).collect();
-            blocking(c, move |c| sqlite_rows::stored_odds(c, &keys)).await?
+            let stored = blocking(c, move |c| sqlite_rows::stored_odds(c, &keys)).await?;
+            let pair = |(id, at, price, line): StoredRow| ((id, at), Value { price, line });
+            return Ok(stored.into_iter().map(pair).collect());
         }
     };
-    let pair =
-        |(selection_id, observed_at, price, line)| ((selection_id, observed_at), Value { price, line });
-    Ok(stored.into_iter().map(pair).collect())
+    let question = UnlikeStored {
+        selection_ids: Column::of(rows.iter().map(|row| row.selection_id)),
+        observed_at: Column::of(rows.iter().map(|row| row.observed_at)),
+        prices: Column::of(rows.iter().map(|row| row.value.price)),
+        lines: Column::of(rows.iter().map(|row| row.value.line)),
+    };
+    let unlike: Vec<(i64, bool, Option<f64>, Option<f32>)> = question.load(c).await?;
+    let mut standing: Standing = rows.iter().map(|row| (row.key(), row.value)).collect();
+    for (place, is_stored, price, line) in unlike {
+        let row = usize::try_from(place - 1).ok().and_then(|place| rows.get(place));
+        let key = row.map(OddsRow::key).ok_or(diesel::result::Error::NotFound)?;
+        if is_stored {
+            standing.insert(key, Value { price, line });
+        } else {
+            standing.remove(&key);
+        }
+    }
+    Ok(standing)
 }
 
 /// Stores the selections that are not there yet; sorted by the caller.

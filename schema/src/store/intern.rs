@@ -18,11 +18,13 @@ use crate::schema::{game_refs, selections};
 /// Most parameters of one list: SQLite takes 32,766 a statement.
 const LIST: usize = 5_000;
 
-/// Ids of selections that this connection has seen committed.
+/// Ids of selections that this connection has seen committed. Two generations: when the young one has filled half of the room it
+/// becomes the old one, and what nobody asks for goes with that.
 #[derive(Debug)]
 pub(super) struct SelectionCache {
-    ids: IdsBySelection,
-    /// Most that it remembers; beyond them it starts anew.
+    young: IdsBySelection,
+    old: IdsBySelection,
+    /// Most that it remembers.
     most: usize,
 }
 
@@ -31,7 +33,7 @@ pub(super) type IdsBySelection = HashMap<Selection, i64, BySelection>;
 
 impl SelectionCache {
     pub(super) fn new(most: usize) -> Self {
-        Self { ids: IdsBySelection::default(), most }
+        Self { young: IdsBySelection::default(), old: IdsBySelection::default(), most }
     }
 
     /// For ids that may not be remembered, because the transaction that made them is still open.
@@ -40,19 +42,27 @@ impl SelectionCache {
     }
 
     pub(super) fn clear(&mut self) {
-        self.ids.clear();
+        self.young.clear();
+        self.old.clear();
     }
 
-    fn get(&self, selection: &Selection) -> Option<i64> {
-        self.ids.get(selection).copied()
-    }
-
-    fn extend(&mut self, found: IdsBySelection) {
-        if self.ids.len() + found.len() > self.most {
-            self.ids.clear();
+    fn get(&mut self, selection: &Selection) -> Option<i64> {
+        if let Some(id) = self.young.get(selection) {
+            return Some(*id);
         }
-        let room = self.most - self.ids.len();
-        self.ids.extend(found.into_iter().take(room));
+        let (selection, id) = self.old.remove_entry(selection)?;
+        self.remember(selection, id);
+        Some(id)
+    }
+
+    fn remember(&mut self, selection: Selection, id: i64) {
+        if self.most < 2 {
+            return;
+        }
+        if self.young.len() >= self.most / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(selection, id);
     }
 }
 
@@ -101,7 +111,7 @@ pub(super) async fn intern(
                 *id = found.get(selection).copied().ok_or(diesel::result::Error::NotFound)?;
             }
             let (all, misses) = (ids.len() as u64, unknown.len() as u64);
-            cache.extend(found);
+            found.into_iter().for_each(|(selection, id)| cache.remember(selection, id));
             Ok(Interned::Selections(ids, Lookups { hits: all - misses, misses }))
         }
         Rows::Game(rows) => Ok(Interned::GameRefs(intern_refs(conn, named_refs(&rows.0)).await?)),
@@ -259,4 +269,44 @@ fn selection_row(selection: &Selection, refs: &HashMap<RefKey, i64>) -> QueryRes
         alternate,
         line: f32::from_bits(line_bits),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::odds::{Market, Period, Side};
+
+    fn selection(game: usize) -> Selection {
+        let key = SelectionKey {
+            system: "s",
+            game: &game.to_string(),
+            sportsbook: "b",
+            participant: "",
+            market: Market::Total,
+            period: Period::FullGame,
+            side: Side::Over,
+            alternate: false,
+            line_bits: 0,
+        };
+        key.into()
+    }
+
+    #[test]
+    fn the_cache_keeps_what_is_asked_for_and_no_more_than_its_room() {
+        let mut cache = SelectionCache::new(10);
+        for game in 0..100 {
+            cache.remember(selection(game), game as i64);
+            assert_eq!(cache.get(&selection(0)), Some(0), "asked for all the time, at {game}");
+            assert!(cache.young.len() + cache.old.len() <= 10);
+        }
+        assert_eq!(cache.get(&selection(99)), Some(99));
+        assert_eq!(cache.get(&selection(50)), None);
+    }
+
+    #[test]
+    fn what_is_not_committed_is_not_remembered() {
+        let mut cache = SelectionCache::none();
+        cache.remember(selection(1), 1);
+        assert_eq!(cache.get(&selection(1)), None);
+    }
 }

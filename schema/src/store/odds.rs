@@ -4,12 +4,10 @@
 //! What must stay true: a record is applied whole or not at all; an equal quote is a duplicate, another value under the same
 //! key is a conflict, and nothing is dropped in silence.
 
-use std::collections::HashMap;
-
 use super::Conn;
 use super::error::{StoreError, WriteError};
 use super::insert::{self, Stored};
-use super::rows::{Applied, Key, Look, OddsRow, Value};
+use super::rows::{Applied, Look, OddsRow, Standing, Value};
 use crate::batch::{DeadRecord, Records, RowCounts};
 use crate::events::odds::OddsRows;
 use crate::events::{Reason, Rejection};
@@ -68,7 +66,7 @@ struct Settled {
 }
 
 /// Takes the records in order: each is applied whole, unless one of its quotes contradicts what stands before it.
-fn settle(in_order: &[OddsRow], mut standing: HashMap<Key, Value>) -> Settled {
+fn settle(in_order: &[OddsRow], mut standing: Standing) -> Settled {
     let mut settled = Settled { new: Vec::new(), duplicate: 0, conflicts: Vec::new() };
     for record in in_order.chunk_by(|a, b| a.record == b.record) {
         let contradicts = |row: &&OddsRow| standing.get(&row.key()).is_some_and(|value| *value != row.value);
@@ -107,7 +105,7 @@ mod tests {
     #[test]
     fn a_record_that_contradicts_is_dead_whole() {
         let rows = [row(0, 1, 1, 2.0), row(1, 2, 1, 3.0), row(1, 1, 1, 2.5), row(2, 2, 1, 4.0)];
-        let settled = settle(&rows, HashMap::new());
+        let settled = settle(&rows, Standing::default());
         assert_eq!(settled.new, [row(0, 1, 1, 2.0), row(2, 2, 1, 4.0)]);
         assert_eq!(settled.conflicts.len(), 1);
         assert_eq!(settled.conflicts[0].record, 1);
@@ -123,7 +121,7 @@ mod tests {
                 quotes.iter().map(|&(r, s, t, p)| row(r, s, t, f64::from(p) + 2.0)).collect();
             rows.sort_by_key(|row| (row.record, row.key()));
             rows.dedup_by_key(|row| (row.record, row.key()));
-            let settled = settle(&rows, HashMap::new());
+            let settled = settle(&rows, Standing::default());
             let dead: std::collections::HashSet<u32> = settled.conflicts.iter().map(|dead| dead.record).collect();
             let in_dead = rows.iter().filter(|row| dead.contains(&row.record)).count();
             proptest::prop_assert_eq!(settled.new.len() + settled.duplicate as usize + in_dead, rows.len());

@@ -1,5 +1,7 @@
 //! What the files of the store hand each other: a batch on its way, and rows that are ready for their tables.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use super::claim::Claim;
@@ -114,6 +116,9 @@ impl OddsRow {
         (self.selection_id, self.observed_at)
     }
 }
+
+/// What stands under which key.
+pub(super) type Standing = HashMap<Key, Value, foldhash::fast::RandomState>;
 
 /// A stored quote: its key, then its value.
 pub(super) type StoredRow = (i64, UtcMicros, Option<f64>, Option<f32>);
