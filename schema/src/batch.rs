@@ -262,9 +262,17 @@ impl Batch {
     /// buffers, on the high side: rows of articles repeat what the records hold.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        let records =
-            self.records.bytes.capacity() + self.records.index.capacity() * size_of::<RecordIndex>();
+        let records = self.records.bytes.len() + self.records.index.len() * size_of::<RecordIndex>();
         records + self.rows.held_bytes(self.records.bytes.len())
+    }
+
+    /// Empties the batch and begins anew at `from`, with the memory that it has: each new one would grow by doubling.
+    pub fn reuse(&mut self, from: i64) {
+        self.rows.clear();
+        self.dead.clear();
+        self.records.bytes.clear();
+        self.records.index.clear();
+        (self.from, self.to, self.tombstones, self.skipped) = (from, from, 0, 0);
     }
 
     /// The dispositions of the range when `dead` of its records are dead letters.

@@ -14,6 +14,8 @@ pub struct Buffer {
     kind: EventKind,
     limits: BatchConfig,
     batch: Batch,
+    /// A batch that was written, whose memory is used again.
+    spare: Option<Batch>,
     /// When the first thing came in that moves the position; none while there is nothing to write.
     since: Option<Instant>,
 }
@@ -48,7 +50,7 @@ impl Buffer {
     /// An empty buffer whose first record is at `from` or later.
     #[must_use]
     pub fn new(kind: EventKind, limits: BatchConfig, from: i64) -> Self {
-        Self { kind, limits, batch: Batch::new(kind.rows(), from), since: None }
+        Self { kind, limits, batch: Batch::new(kind.rows(), from), spare: None, since: None }
     }
 
     /// Decodes one message into the batch.
@@ -93,8 +95,20 @@ impl Buffer {
     /// Takes the batch out; the buffer goes on where it ends.
     pub fn split_off(&mut self) -> Batch {
         self.since = None;
-        let next = Batch::new(self.kind.rows(), self.batch.to);
+        let from = self.batch.to;
+        let next = match self.spare.take() {
+            Some(mut spare) => {
+                spare.reuse(from);
+                spare
+            }
+            None => Batch::new(self.kind.rows(), from),
+        };
         std::mem::replace(&mut self.batch, next)
+    }
+
+    /// Keeps a batch that was written, for its memory.
+    pub fn keep(&mut self, written: Batch) {
+        self.spare = Some(written);
     }
 
     /// The batch so far.

@@ -66,6 +66,14 @@ impl Lane {
         batch
     }
 
+    /// Lets the batch go that is stored. Its memory is used again, unless it is more than the lane's fair part.
+    pub fn settle(&mut self, room: &Room) {
+        let Some(batch) = self.in_flight.take().and_then(Arc::into_inner) else { return };
+        if batch.held_bytes() <= room.fair_bytes() {
+            self.buffer.keep(batch);
+        }
+    }
+
     /// What the buffer and the running transaction hold in memory, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

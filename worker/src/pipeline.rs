@@ -313,7 +313,7 @@ impl<S: Source> Pipeline<S> {
 
     fn committed(&mut self, partition: Partition, next_offset: i64) {
         if let Some(lane) = self.lanes.get_mut(&partition) {
-            lane.in_flight = None;
+            lane.settle(&self.room);
         }
         self.source.commit(partition, next_offset);
         self.progress.committed(partition, next_offset);

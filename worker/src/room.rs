@@ -45,6 +45,12 @@ impl Room {
         !self.is_tight || held_bytes < self.fair_bytes
     }
 
+    /// What a lane may hold while memory is tight.
+    #[must_use]
+    pub fn fair_bytes(&self) -> usize {
+        self.fair_bytes
+    }
+
     /// What may be taken before looking again.
     #[must_use]
     pub fn bytes_per_turn(&self) -> usize {

@@ -123,6 +123,10 @@ impl Contract for ArticleRows {
         Ok(flags)
     }
 
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
     fn count(&self) -> usize {
         self.0.len()
     }

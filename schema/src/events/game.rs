@@ -181,6 +181,10 @@ impl Contract for GameRows {
         Ok(Flags::default())
     }
 
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
     fn count(&self) -> usize {
         self.0.len()
     }

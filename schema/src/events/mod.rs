@@ -48,6 +48,9 @@ pub trait Contract {
     /// How many rows are waiting.
     fn count(&self) -> usize;
 
+    /// Takes all rows out and keeps the room that they had.
+    fn clear(&mut self);
+
     /// What they take in memory, in bytes: an estimate for the bound on all buffers. Rows that copy what the record says take
     /// as much as the record.
     fn held_bytes(&self, record_bytes: usize) -> usize {
@@ -151,6 +154,11 @@ macro_rules! event_kinds {
             #[must_use]
             pub fn held_bytes(&self, record_bytes: usize) -> usize {
                 match self { $(Self::$kind(rows) => rows.held_bytes(record_bytes),)* }
+            }
+
+            /// Takes all rows out and keeps the room that they had.
+            pub fn clear(&mut self) {
+                match self { $(Self::$kind(rows) => rows.clear(),)* }
             }
 
             /// Whether no row is waiting.

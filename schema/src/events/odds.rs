@@ -135,8 +135,13 @@ impl Contract for OddsRows {
         self.quotes.len()
     }
 
+    fn clear(&mut self) {
+        self.selections.clear();
+        self.quotes.clear();
+    }
+
     fn held_bytes(&self, _record_bytes: usize) -> usize {
-        self.quotes.capacity() * size_of::<Quote>() + self.selections.capacity() * Selection::HELD_BYTES
+        self.quotes.len() * size_of::<Quote>() + self.selections.len() * Selection::HELD_BYTES
     }
 
     fn of_records(&self, records: Range<u32>) -> Self {

@@ -32,16 +32,15 @@ pub(super) async fn write(
     ids: &[i64],
     look: Look,
 ) -> Result<Applied, WriteError> {
-    let in_order = resolve(rows, ids);
-    let mut sorted = in_order.clone();
+    let mut sorted = resolve(rows, ids);
     sorted.sort_unstable_by_key(OddsRow::key);
     let distinct = sorted.windows(2).all(|pair| pair[0].key() != pair[1].key());
     if distinct && look == Look::OnlyIfRefused {
         let inserted = insert::odds(conn, lineage_id, &sorted, records, Stored::Refuse).await?;
         return all_in(&sorted, RowCounts { inserted: inserted as i64, ..RowCounts::default() }, Vec::new());
     }
-    let stored = insert::stored_odds(conn, &sorted).await?;
-    let Settled { new, duplicate, conflicts } = settle(&in_order, stored);
+    let standing = insert::stored_odds(conn, &sorted).await?;
+    let Settled { new, duplicate, conflicts } = settle(&resolve(rows, ids), standing);
     let inserted = insert::odds(conn, lineage_id, &new, records, Stored::Skip).await? as i64;
     all_in(&new, RowCounts { inserted, duplicate, ..RowCounts::default() }, conflicts)
 }
