@@ -10,6 +10,7 @@ mod contracts;
 mod demo;
 mod faults;
 mod line;
+mod memory;
 mod operator;
 mod poison;
 mod roles;
