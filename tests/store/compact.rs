@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{
-    Movement, QuoteKey, Removal, Store, StoreError, Sweep, SweptChunk, Verification,
+    Movement, QuoteKey, RecordCheck, Removal, Store, StoreError, Sweep, SweptChunk, Verification,
 };
 use ledgerline_schema::time::UtcMicros;
 use proptest::prelude::*;
@@ -24,6 +24,8 @@ on_both! {
     a_late_quote_inside_a_compacted_run_loses_no_change_and_is_told,
     retention_removes_what_is_old_and_keeps_the_accounts,
     a_run_whose_beginning_expired_is_still_rightly_compacted,
+    a_selection_that_is_gone_is_not_taken_for_expired,
+    what_proves_a_compaction_is_older_than_its_horizon,
     a_quote_deleted_by_hand_is_still_seen,
     a_removal_that_nobody_made_is_seen,
 }
@@ -372,6 +374,28 @@ async fn a_run_whose_beginning_expired_is_still_rightly_compacted(lab: &Lab) {
         lab.store.check_records(line.claim.lineage_id, &batch(KIND, 0, &log)).await.expect("an answer");
     assert!(check.missing.is_empty(), "{check:?}");
     strictly_clean(lab).await;
+}
+
+async fn a_selection_that_is_gone_is_not_taken_for_expired(lab: &Lab) {
+    let mut line = prices(lab, &[100; 3]).await;
+    line.events(&[odds("g1", 9, 100)]).await;
+    sweep(&lab.store, Removal::Expired, 5, 1_000).await;
+    let never_stored = [At::Event(odds("g7", 1, 100))];
+    assert_eq!(check(lab, &line, &never_stored).await.missing, [0]);
+}
+
+async fn what_proves_a_compaction_is_older_than_its_horizon(lab: &Lab) {
+    let line = prices(lab, &[100; 9]).await;
+    sweep(&lab.store, Removal::Compacted, 6, 1_000).await;
+    assert_eq!(home_seconds(lab).await, [0, 5, 6, 7, 8]);
+    lab.database.change("delete from odds where record_offset = 5").await;
+    let log: Vec<At> = (0..9).map(|second| At::Event(odds("g0", second, 100))).collect();
+    assert_eq!(check(lab, &line, &log).await.missing, [1, 2, 3, 4, 5], "the end of their run is gone");
+}
+
+/// What reading that log again finds.
+async fn check(lab: &Lab, line: &Line<'_>, log: &[At]) -> RecordCheck {
+    lab.store.check_records(line.claim.lineage_id, &batch(KIND, 0, log)).await.expect("an answer")
 }
 
 async fn a_quote_deleted_by_hand_is_still_seen(lab: &Lab) {

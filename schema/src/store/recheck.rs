@@ -8,6 +8,7 @@ use diesel_async::RunQueryDsl;
 use super::error::StoreError;
 use super::intern::{find_refs, find_selections, ref_key};
 use super::odds::resolve;
+use super::rows::NO_SELECTION;
 use super::{Conn, Store, insert, removals, with_conn};
 use crate::batch::Batch;
 use crate::events::Rows;
@@ -88,8 +89,9 @@ async fn unapplied_quotes(conn: &mut Conn<'_>, rows: &OddsRows) -> QueryResult<U
     let games = wanted.iter().map(|selection| ref_key(selection));
     let refs = find_refs(conn, &games.collect()).await?;
     let ids = find_selections(conn, &wanted, &refs).await?;
-    // Ids start at 1, so a selection that is not there finds no quote either.
-    let ids: Vec<i64> = wanted.iter().map(|selection| ids.get(*selection).copied().unwrap_or(0)).collect();
+    // A selection that is not there finds no quote either.
+    let id = |selection| ids.get(selection).copied().unwrap_or(NO_SELECTION);
+    let ids: Vec<i64> = wanted.iter().map(|selection| id(*selection)).collect();
     let resolved = resolve(rows, &ids);
     let stored = insert::stored_odds(conn, &resolved).await?;
     let absent = resolved.iter().filter(|row| !stored.contains_key(&row.key())).copied().collect();

@@ -8,7 +8,7 @@ use diesel::sql_types::{BigInt, Integer, Text};
 use diesel_async::RunQueryDsl;
 
 use super::error::StoreError;
-use super::rows::{Key, OddsRow, StoredRow, Value};
+use super::rows::{Key, NO_SELECTION, OddsRow, StoredRow, Value};
 use super::{Conn, Store, with_conn};
 use crate::schema::{odds, removals};
 use crate::sql_types::UtcTimestamp;
@@ -106,6 +106,9 @@ pub(super) async fn rightly(conn: &mut Conn<'_>, absent: Vec<OddsRow>) -> QueryR
     let (compacted, expired) = (horizon(Removal::Compacted), horizon(Removal::Expired));
     let (mut rightly, mut inside) = (HashSet::new(), Vec::new());
     for row in absent {
+        if row.selection_id == NO_SELECTION {
+            continue; // nothing was ever stored of it, so nothing was removed
+        }
         if row.observed_at < expired {
             rightly.insert(row.key());
         } else if row.observed_at < compacted {
@@ -119,7 +122,8 @@ pub(super) async fn rightly(conn: &mut Conn<'_>, absent: Vec<OddsRow>) -> QueryR
     let is_inside = |row: &&OddsRow| {
         let Some(run) = runs.get(&row.selection_id) else { return false };
         let earlier = run.range(..row.observed_at).next_back();
-        let later = run.range(row.observed_at..).next();
+        // Younger than the horizon it was no neighbour then.
+        let later = run.range(row.observed_at..compacted).next();
         earlier.map_or(may_begin_before, |(_, value)| *value == row.value)
             && later.is_some_and(|(_, value)| *value == row.value)
     };
