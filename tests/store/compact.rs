@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{
-    Movement, QuoteKey, RecordCheck, Removal, Store, StoreError, Sweep, SweptChunk, Verification,
+    DatabaseConfig, Movement, QuoteKey, RecordCheck, Removal, Store, StoreError, Sweep, SweptChunk,
+    Verification,
 };
 use ledgerline_schema::time::UtcMicros;
 use proptest::prelude::*;
@@ -487,6 +488,23 @@ async fn of_two_sweeps_one_works() {
     assert_eq!(sweep_all(&lab.store, &dry).await.removed, 14, "looking needs no lock");
     client.batch_execute("commit").await.expect("an answer");
     assert_eq!(sweep_all(&lab.store, &sweep_now).await.removed, 14);
+    lab.database.drop_now().await;
+}
+
+/// A chunk that took longer than a statement of the line may would fail in every turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_has_more_time_than_a_batch() {
+    let lab = Lab::on(Database::postgres().await).await;
+    prices(&lab, &[100; 9]).await;
+    let mut config = DatabaseConfig::for_url(&lab.database.url);
+    config.statement_timeout_ms = 100;
+    let store = Store::connect(&config).await.expect("a store");
+    let client = crate::support::postgres::connect(&lab.database.url).await;
+    client.batch_execute("begin; lock table odds in share mode").await.expect("the lock");
+    let held = client.batch_execute("select pg_sleep(0.5); commit");
+    let (swept, held) = tokio::join!(sweep(&store, Removal::Compacted, 9, 1_000), held);
+    held.expect("an answer");
+    assert_eq!(swept.removed, 14);
     lab.database.drop_now().await;
 }
 
