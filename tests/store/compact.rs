@@ -24,7 +24,7 @@ on_both! {
     a_dry_run_counts_and_changes_nothing,
     a_late_quote_inside_a_compacted_run_loses_no_change_and_is_told,
     retention_removes_what_is_old_and_keeps_the_accounts,
-    a_run_whose_beginning_expired_is_still_rightly_compacted,
+    a_run_whose_beginning_expired_is_not_judged,
     a_selection_that_is_gone_is_not_taken_for_expired,
     what_proves_a_compaction_is_older_than_its_horizon,
     a_quote_deleted_by_hand_is_still_seen,
@@ -365,16 +365,20 @@ async fn retention_removes_what_is_old_and_keeps_the_accounts(lab: &Lab) {
     assert_eq!((found.ok(), found.fewer_rows.len(), found.removed), (true, 1, 14), "{found:?}");
 }
 
-async fn a_run_whose_beginning_expired_is_still_rightly_compacted(lab: &Lab) {
+async fn a_run_whose_beginning_expired_is_not_judged(lab: &Lab) {
     let line = prices(lab, &[100; 9]).await;
     sweep(&lab.store, Removal::Compacted, 20, 1_000).await;
     sweep(&lab.store, Removal::Expired, 4, 1_000).await;
     assert_eq!(home_seconds(lab).await, [8]);
     let log: Vec<At> = (0..9).map(|second| At::Event(odds("g0", second, 100))).collect();
-    let check =
-        lab.store.check_records(line.claim.lineage_id, &batch(KIND, 0, &log)).await.expect("an answer");
-    assert!(check.missing.is_empty(), "{check:?}");
+    let found = check(lab, &line, &log).await;
+    assert!(found.missing.is_empty(), "{found:?}");
+    assert_eq!(found.unjudged, [4, 5, 6, 7], "whether a run began before them is not known any more");
     strictly_clean(lab).await;
+    // Without a later neighbour there was no run.
+    lab.database.change("delete from odds").await;
+    let found = check(lab, &line, &log).await;
+    assert_eq!((found.missing.as_slice(), found.unjudged.as_slice()), (&[4, 5, 6, 7, 8][..], &[][..]));
 }
 
 async fn a_selection_that_is_gone_is_not_taken_for_expired(lab: &Lab) {
