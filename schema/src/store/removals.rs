@@ -47,21 +47,28 @@ pub(super) struct Removed {
     pub(super) horizon: UtcMicros,
 }
 
+/// In place of a lineage: how far a sweep got that came to its end, whether it removed anything or not. Ids start at 1.
+const WHOLE_SWEEP: i32 = 0;
+
 /// All that was ever removed.
 pub(super) async fn load(conn: &mut Conn<'_>) -> QueryResult<Vec<Removed>> {
     let columns = (removals::lineage_id, removals::reason, removals::rows, removals::horizon);
-    let query = removals::table.select(columns).order((removals::lineage_id, removals::reason));
+    let of_logs = removals::table.filter(removals::lineage_id.ne(WHOLE_SWEEP));
+    let query = of_logs.select(columns).order((removals::lineage_id, removals::reason));
     with_conn!(conn, c => query.load(c).await)
 }
 
 impl Store {
-    /// The latest horizon up to which quotes were removed for that reason, as far as any were.
+    /// The latest horizon of a sweep for that reason that came to its end; null before the first.
     ///
     /// # Errors
     /// The database did not answer.
     pub async fn swept_before(&self, removal: Removal) -> Result<Option<UtcMicros>, StoreError> {
         let mut session = self.checkout().await?;
-        Ok(latest(&load(&mut session.conn()).await?, removal))
+        let query = removals::table.find((WHOLE_SWEEP, removal.name())).select(removals::horizon);
+        let conn = &mut session.conn();
+        let horizon: QueryResult<UtcMicros> = with_conn!(conn, c => query.first(c).await);
+        Ok(horizon.optional()?)
     }
 }
 
@@ -81,7 +88,27 @@ pub(super) async fn write_down(
         *rows.entry(lineage_id).or_default() += 1;
     }
     for (lineage_id, rows) in rows {
-        let upsert = diesel::sql_query(
+        add(conn, reason, horizon, (lineage_id, rows)).await?;
+    }
+    Ok(())
+}
+
+/// Notes that a sweep came to its end: nothing older than the horizon is left for another one.
+pub(super) async fn write_down_the_end(
+    conn: &mut Conn<'_>,
+    reason: Removal,
+    horizon: UtcMicros,
+) -> QueryResult<()> {
+    add(conn, reason, horizon, (WHOLE_SWEEP, 0)).await
+}
+
+async fn add(
+    conn: &mut Conn<'_>,
+    reason: Removal,
+    horizon: UtcMicros,
+    (lineage_id, rows): (i32, i64),
+) -> QueryResult<()> {
+    let upsert = diesel::sql_query(
             "insert into removals (lineage_id, reason, rows, horizon) values ($1, $2, $3, $4) \
              on conflict (lineage_id, reason) do update set rows = removals.rows + excluded.rows, \
              horizon = case when excluded.horizon > removals.horizon then excluded.horizon else removals.horizon end",
@@ -90,8 +117,7 @@ pub(super) async fn write_down(
         .bind::<Text, _>(reason.name())
         .bind::<BigInt, _>(rows)
         .bind::<UtcTimestamp, _>(horizon);
-        with_conn!(conn, c => upsert.execute(c).await)?;
-    }
+    with_conn!(conn, c => upsert.execute(c).await)?;
     Ok(())
 }
 

@@ -142,6 +142,9 @@ async fn sweep_chunk(conn: &mut Conn<'_>, sweep: &Sweep, after: Option<QuoteKey>
     if !sweep.dry_run {
         let lineages = removed.iter().map(|origin| origin.lineage_id);
         removals::write_down(conn, sweep.removal, sweep.horizon, lineages).await?;
+        if end.is_none() {
+            removals::write_down_the_end(conn, sweep.removal, sweep.horizon).await?;
+        }
     }
     Ok(SweptChunk { scanned, selections, removed: removed.len() as i64, next: end })
 }
