@@ -1,22 +1,25 @@
 //! `ledgerline compact` and `retention` as an operator runs them, and the schedule of `run`: real binary, and for the schedule
 //! real Kafka and PostgreSQL. What may be removed is in `store/compact.rs`.
 
+use ledgerline_schema::store::Removal;
+use ledgerline_worker::clock::now;
+use ledgerline_worker::maintenance::{Step, Walk};
 use serde_json::{Value, json};
 
 use crate::support::eventually;
 use crate::support::kafka;
-use crate::support::postgres::Database;
+use crate::support::postgres::{Database, connect};
 use crate::support::scenes::{clean, get, records, stored};
 use crate::support::worker::Setup;
 
-/// A SQLite database with one selection: five equal quotes of two years ago, one of a minute ago, all accounted for.
+/// A SQLite database with one selection: five equal quotes of two years ago, one of two hours ago, all accounted for.
 async fn quiet_database() -> (Database, Setup) {
     let database = Database::sqlite();
     let setup = Setup::new(&database.url, &[]);
     setup.must(&["migrate", "up"]);
     let quote = |at: &str| format!("insert into odds values (1, {at}, 1, 2.0, 1, null);");
     let old = (1..=5).map(|second| quote(&format!("'2024-11-09T18:20:0{second}.000000Z'")));
-    let young = quote("strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-1 minute')");
+    let young = quote("strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-2 hours')");
     database.change(&(old.collect::<String>() + &young)).await;
     (database, setup)
 }
@@ -44,22 +47,55 @@ async fn a_dry_run_says_what_compact_then_does() {
     );
     assert_eq!(counts(&json_of(&setup, &["compact"])), [2, 0, 2, 1], "twice changes nothing");
     // The newest old one is inside of a run now that the young one is old enough.
-    assert_eq!(counts(&json_of(&setup, &["compact", "--older-than", "30s"])), [3, 1, 2, 1]);
-    assert_eq!(database.line("select reason || ' ' || rows as line from removals").await, "compacted 4");
+    assert_eq!(counts(&json_of(&setup, &["compact", "--older-than", "1h"])), [3, 1, 2, 1]);
+    assert_eq!(
+        database.line("select reason || ' ' || rows as line from removals where rows > 0").await,
+        "compacted 4"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retention_wants_an_age_of_a_day_at_least() {
+async fn an_age_has_a_least() {
     let (database, setup) = quiet_database().await;
-    for args in [&["retention"][..], &["retention", "--older-than", "23h"], &["compact", "--older-than", "7"]]
-    {
+    for args in [
+        &["retention"][..],
+        &["retention", "--older-than", "23h"],
+        &["compact", "--older-than", "7"],
+        &["compact", "--older-than", "59m"],
+    ] {
         assert_eq!(setup.run(args).status.code(), Some(2), "{args:?}");
     }
     assert!(setup.must(&["retention", "--older-than", "90d", "--dry-run"]).starts_with("5 of 5 quotes"));
     assert_eq!(database.number_of("odds").await, 6);
     assert_eq!(counts(&json_of(&setup, &["retention", "--older-than", "90d"])), [5, 5, 0, 1]);
     assert_eq!(database.number_of("odds").await, 1);
-    assert_eq!(database.line("select reason || ' ' || rows as line from removals").await, "expired 5");
+    assert_eq!(
+        database.line("select reason || ' ' || rows as line from removals where rows > 0").await,
+        "expired 5"
+    );
+}
+
+/// Busy is an answer to the first chunk only: a walk that has begun waits for the other one's chunk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_walk_that_has_begun_waits_for_another_ones_chunk() {
+    let database = Database::postgres().await;
+    let store = database.migrated().await;
+    let many = "insert into odds (lineage_id, selection_id, observed_at, record_offset, price) \
+                select 1, 1, timestamptz '2024-11-09T18:20:00Z' + n * interval '1 second', n, 2.0 \
+                from generate_series(1, 30000) n";
+    let other = connect(&database.url).await;
+    other.batch_execute(many).await.expect("inserted");
+    let lock = "begin; select pg_advisory_xact_lock(hashtext('ledgerline removals'))";
+    let mut walk = Walk::new(store, Removal::Compacted, now(), false);
+    other.batch_execute(lock).await.expect("the lock");
+    assert_eq!(walk.step().await.expect("an answer"), Step::Busy);
+    other.batch_execute("commit").await.expect("an answer");
+    assert_eq!(walk.step().await.expect("an answer"), Step::More);
+    other.batch_execute(lock).await.expect("the lock");
+    let (step, held) = tokio::join!(walk.step(), other.batch_execute("select pg_sleep(0.5); commit"));
+    held.expect("an answer");
+    assert_eq!((step.expect("an answer"), walk.removed), (Step::Done, 29_998));
+    database.drop_now().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +118,8 @@ async fn run_compacts_on_a_schedule_and_everything_stays_proved() {
     let removed = format!("ledgerline_quotes_removed_total{{reason=\"compacted\"}} {}", 3 * 58);
     let metrics = eventually("the metrics of a sweep", async || {
         let metrics = get(&address, "/metrics").await;
-        let done = metrics.contains("ledgerline_last_sweep_timestamp_seconds{reason=\"compacted\"}");
+        let completed = "ledgerline_sweeps_total{reason=\"compacted\",outcome=\"completed\"} ";
+        let done = !metrics.contains(&format!("{completed}0\n"));
         (done && metrics.contains(&removed)).then_some(metrics)
     })
     .await;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{
-    Movement, QuoteKey, Removal, Store, StoreError, Sweep, SweptChunk, Verification,
+    DatabaseConfig, Movement, QuoteKey, RecordCheck, Removal, Store, StoreError, Sweep, SweptChunk,
+    Verification,
 };
 use ledgerline_schema::time::UtcMicros;
 use proptest::prelude::*;
@@ -23,7 +24,10 @@ on_both! {
     a_dry_run_counts_and_changes_nothing,
     a_late_quote_inside_a_compacted_run_loses_no_change_and_is_told,
     retention_removes_what_is_old_and_keeps_the_accounts,
-    a_run_whose_beginning_expired_is_still_rightly_compacted,
+    a_run_whose_beginning_expired_is_not_judged,
+    a_sweep_is_known_once_it_came_to_its_end,
+    a_selection_that_is_gone_is_not_taken_for_expired,
+    what_proves_a_compaction_is_older_than_its_horizon,
     a_quote_deleted_by_hand_is_still_seen,
     a_removal_that_nobody_made_is_seen,
 }
@@ -362,16 +366,61 @@ async fn retention_removes_what_is_old_and_keeps_the_accounts(lab: &Lab) {
     assert_eq!((found.ok(), found.fewer_rows.len(), found.removed), (true, 1, 14), "{found:?}");
 }
 
-async fn a_run_whose_beginning_expired_is_still_rightly_compacted(lab: &Lab) {
+async fn a_run_whose_beginning_expired_is_not_judged(lab: &Lab) {
     let line = prices(lab, &[100; 9]).await;
     sweep(&lab.store, Removal::Compacted, 20, 1_000).await;
     sweep(&lab.store, Removal::Expired, 4, 1_000).await;
     assert_eq!(home_seconds(lab).await, [8]);
     let log: Vec<At> = (0..9).map(|second| At::Event(odds("g0", second, 100))).collect();
-    let check =
-        lab.store.check_records(line.claim.lineage_id, &batch(KIND, 0, &log)).await.expect("an answer");
-    assert!(check.missing.is_empty(), "{check:?}");
+    let found = check(lab, &line, &log).await;
+    assert!(found.missing.is_empty(), "{found:?}");
+    assert_eq!(found.unjudged, [4, 5, 6, 7], "whether a run began before them is not known any more");
     strictly_clean(lab).await;
+    // Without a later neighbour there was no run.
+    lab.database.change("delete from odds").await;
+    let found = check(lab, &line, &log).await;
+    assert_eq!((found.missing.as_slice(), found.unjudged.as_slice()), (&[4, 5, 6, 7, 8][..], &[][..]));
+}
+
+async fn a_sweep_is_known_once_it_came_to_its_end(lab: &Lab) {
+    let line = prices(lab, &[100, 110, 120, 130]).await;
+    let known = async || lab.store.swept_before(Removal::Expired).await.expect("an answer");
+    let first = Sweep { removal: Removal::Expired, horizon: at(2), chunk_rows: 3, dry_run: false };
+    let chunk = lab.store.sweep(&first, None).await.expect("an answer").expect("a chunk");
+    assert_eq!((chunk.removed, known().await), (2, None), "only a part of it");
+    sweep_all(&lab.store, &first).await;
+    assert_eq!(known().await, Some(at(2)));
+    assert_eq!(sweep(&lab.store, Removal::Expired, 1, 1_000).await.removed, 0);
+    assert_eq!(known().await, Some(at(2)), "it does not go back");
+    // One that finds nothing is one, too, and excuses nothing.
+    assert_eq!(sweep(&lab.store, Removal::Compacted, 3, 1_000).await.removed, 0);
+    assert_eq!(lab.store.swept_before(Removal::Compacted).await.expect("an answer"), Some(at(3)));
+    strictly_clean(lab).await;
+    let log: Vec<At> = (2..4).zip([120, 130]).map(|(at, price)| At::Event(odds("g0", at, price))).collect();
+    lab.database.change("delete from odds where record_offset = 2").await;
+    assert_eq!(check(lab, &line, &log).await.missing, [0]);
+}
+
+async fn a_selection_that_is_gone_is_not_taken_for_expired(lab: &Lab) {
+    let mut line = prices(lab, &[100; 3]).await;
+    line.events(&[odds("g1", 9, 100)]).await;
+    sweep(&lab.store, Removal::Expired, 5, 1_000).await;
+    let never_stored = [At::Event(odds("g7", 1, 100))];
+    assert_eq!(check(lab, &line, &never_stored).await.missing, [0]);
+}
+
+async fn what_proves_a_compaction_is_older_than_its_horizon(lab: &Lab) {
+    let line = prices(lab, &[100; 9]).await;
+    sweep(&lab.store, Removal::Compacted, 6, 1_000).await;
+    assert_eq!(home_seconds(lab).await, [0, 5, 6, 7, 8]);
+    lab.database.change("delete from odds where record_offset = 5").await;
+    let log: Vec<At> = (0..9).map(|second| At::Event(odds("g0", second, 100))).collect();
+    assert_eq!(check(lab, &line, &log).await.missing, [1, 2, 3, 4, 5], "the end of their run is gone");
+}
+
+/// What reading that log again finds.
+async fn check(lab: &Lab, line: &Line<'_>, log: &[At]) -> RecordCheck {
+    lab.store.check_records(line.claim.lineage_id, &batch(KIND, 0, log)).await.expect("an answer")
 }
 
 async fn a_quote_deleted_by_hand_is_still_seen(lab: &Lab) {
@@ -395,9 +444,9 @@ async fn a_quote_deleted_by_hand_is_still_seen(lab: &Lab) {
 async fn a_removal_that_nobody_made_is_seen(lab: &Lab) {
     prices(lab, &[100, 100, 100]).await;
     sweep(&lab.store, Removal::Compacted, 20, 1_000).await;
-    lab.database.change("update removals set rows = rows + 1").await;
+    lab.database.change("update removals set rows = rows + 1 where rows > 0").await;
     assert_eq!(verified(lab).await.double_applied.len(), 1);
-    let unknown = "insert into removals select 999, reason, rows, horizon from removals";
+    let unknown = "insert into removals select 999, reason, rows, horizon from removals where rows > 0";
     lab.database.change(unknown).await;
     assert_eq!(verified(lab).await.double_applied.len(), 2);
 }
@@ -463,6 +512,23 @@ async fn of_two_sweeps_one_works() {
     assert_eq!(sweep_all(&lab.store, &dry).await.removed, 14, "looking needs no lock");
     client.batch_execute("commit").await.expect("an answer");
     assert_eq!(sweep_all(&lab.store, &sweep_now).await.removed, 14);
+    lab.database.drop_now().await;
+}
+
+/// A chunk that took longer than a statement of the line may would fail in every turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_has_more_time_than_a_batch() {
+    let lab = Lab::on(Database::postgres().await).await;
+    prices(&lab, &[100; 9]).await;
+    let mut config = DatabaseConfig::for_url(&lab.database.url);
+    config.statement_timeout_ms = 100;
+    let store = Store::connect(&config).await.expect("a store");
+    let client = crate::support::postgres::connect(&lab.database.url).await;
+    client.batch_execute("begin; lock table odds in share mode").await.expect("the lock");
+    let held = client.batch_execute("select pg_sleep(0.5); commit");
+    let (swept, held) = tokio::join!(sweep(&store, Removal::Compacted, 9, 1_000), held);
+    held.expect("an answer");
+    assert_eq!(swept.removed, 14);
     lab.database.drop_now().await;
 }
 

@@ -3,11 +3,11 @@
 //!
 //! What must stay true: a sweep is chunks, each a transaction of its own, and may stop between any two; the schedule uses one
 //! connection, gives way to the line (it rests as long as each chunk took, and any error ends the turn), and never ends the
-//! process.
+//! process; a walk that has begun does not end because another one is in the middle of a chunk.
 
 use std::time::{Duration, Instant};
 
-use ledgerline_schema::store::{QuoteKey, Removal, Store, StoreError, Sweep};
+use ledgerline_schema::store::{QuoteKey, Removal, Store, StoreError, Sweep, SweptChunk};
 use ledgerline_schema::time::UtcMicros;
 use rand::Rng;
 use serde::Deserialize;
@@ -29,7 +29,7 @@ pub struct CompactionConfig {
 
 impl Default for CompactionConfig {
     fn default() -> Self {
-        Self { enabled: false, every_ms: 3_600_000, older_than_hours: 24 }
+        Self { enabled: false, every_ms: 6 * 3_600_000, older_than_hours: 24 }
     }
 }
 
@@ -99,6 +99,11 @@ pub struct Walk {
     pub selections: i64,
 }
 
+/// How often a walk that has begun asks whether the other one has let go.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long: the other one holds on for no longer than its chunk takes.
+const ASK_FOR: Duration = Duration::from_secs(30);
+
 /// What a chunk came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -106,8 +111,10 @@ pub enum Step {
     More,
     /// It was the last one.
     Done,
-    /// Somebody else is sweeping this database.
+    /// Somebody else is sweeping this database; nothing was begun.
     Busy,
+    /// Somebody else came between, and did not let go.
+    Interrupted,
 }
 
 impl Walk {
@@ -118,12 +125,14 @@ impl Walk {
         Self { store, sweep, after: None, scanned: 0, removed: 0, selections: 0 }
     }
 
-    /// Sweeps one chunk.
+    /// Sweeps one chunk. Once it has begun it waits where another walk is in the middle of one.
     ///
     /// # Errors
     /// The database did not answer, or the role may not remove quotes; what was removed before is.
     pub async fn step(&mut self) -> Result<Step, StoreError> {
-        let Some(chunk) = self.store.sweep(&self.sweep, self.after).await? else { return Ok(Step::Busy) };
+        let Some(chunk) = self.chunk().await? else {
+            return Ok(if self.after.is_none() { Step::Busy } else { Step::Interrupted });
+        };
         self.scanned += chunk.scanned;
         self.removed += chunk.removed;
         self.selections += chunk.selections;
@@ -132,6 +141,17 @@ impl Walk {
             metrics::swept(self.sweep.removal, &chunk);
         }
         Ok(if chunk.next.is_some() { Step::More } else { Step::Done })
+    }
+
+    async fn chunk(&self) -> Result<Option<SweptChunk>, StoreError> {
+        let start = Instant::now();
+        loop {
+            let chunk = self.store.sweep(&self.sweep, self.after).await?;
+            if chunk.is_some() || self.after.is_none() || start.elapsed() >= ASK_FOR {
+                return Ok(chunk);
+            }
+            sleep(ASK_EVERY).await;
+        }
     }
 }
 
@@ -168,6 +188,7 @@ async fn turn(store: &Store, removal: Removal, horizon: UtcMicros, every: Durati
     let reason = removal.name();
     let outcome = match &ended {
         Ok(Step::Busy) => "skipped",
+        Ok(Step::Interrupted) => "interrupted",
         Ok(Step::More | Step::Done) => "completed",
         Err(_) => "failed",
     };
@@ -176,14 +197,18 @@ async fn turn(store: &Store, removal: Removal, horizon: UtcMicros, every: Durati
     let seconds = start.elapsed().as_secs_f64();
     match ended {
         Ok(Step::Busy) => tracing::debug!(reason, scanned, removed, "another worker sweeps the quotes"),
+        Ok(Step::Interrupted) => {
+            tracing::info!(reason, scanned, removed, "another worker took over sweeping the quotes");
+        }
         Ok(_) => tracing::info!(reason, %horizon, scanned, removed, selections, seconds, "quotes swept"),
+        Err(error @ StoreError::Rejected(_)) => tracing::error!(reason, %error, "quotes cannot be swept"),
         Err(error) => {
             tracing::warn!(reason, scanned, removed, %error, "sweeping quotes stopped; the next turn goes on");
         }
     }
 }
 
-/// Whether the accounts tell of a sweep whose horizon is about this one's.
+/// Whether the accounts tell of a sweep that came to its end, and whose horizon is about this one's.
 async fn done_lately(
     store: &Store,
     removal: Removal,

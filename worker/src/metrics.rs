@@ -347,13 +347,14 @@ pub(crate) fn pool(state: PoolState) {
     counter!(POOL_TIMEOUTS).absolute(state.timeouts);
 }
 
-/// Makes the counters of a sweep exist at 0.
+/// Makes the metrics of a sweep exist at 0.
 pub(crate) fn touch_sweep(removal: Removal) {
     counter!(SWEPT, "reason" => removal.name()).increment(0);
     counter!(REMOVED, "reason" => removal.name()).increment(0);
-    for outcome in ["completed", "skipped", "failed"] {
+    for outcome in ["completed", "skipped", "interrupted", "failed"] {
         counter!(SWEEPS, "reason" => removal.name(), "outcome" => outcome).increment(0);
     }
+    gauge!(LAST_SWEEP, "reason" => removal.name()).set(0.0);
 }
 
 pub(crate) fn swept(removal: Removal, chunk: &SweptChunk) {

@@ -18,6 +18,7 @@ mod isolate;
 mod ledger;
 mod letters;
 mod migrate;
+mod neighbours;
 mod odds;
 mod operate;
 mod pool;

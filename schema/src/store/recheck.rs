@@ -8,6 +8,8 @@ use diesel_async::RunQueryDsl;
 use super::error::StoreError;
 use super::intern::{find_refs, find_selections, ref_key};
 use super::odds::resolve;
+use super::removals::Judged;
+use super::rows::NO_SELECTION;
 use super::{Conn, Store, insert, removals, with_conn};
 use crate::batch::Batch;
 use crate::events::Rows;
@@ -22,6 +24,8 @@ pub struct RecordCheck {
     pub missing: Vec<i64>,
     /// Offsets of records with a quote under whose key another price or line is stored.
     pub differing: Vec<i64>,
+    /// Offsets of records with a quote that may have been rightly removed: what would tell has expired.
+    pub unjudged: Vec<i64>,
 }
 
 /// Records of a batch by what is wrong with them.
@@ -30,6 +34,8 @@ struct Unapplied {
     absent: HashSet<u32>,
     /// Rows are there for all of them, and not theirs.
     differing: HashSet<u32>,
+    /// Rows may have been removed.
+    unjudged: HashSet<u32>,
 }
 
 impl Store {
@@ -50,7 +56,8 @@ impl Store {
             offsets
         };
         let missing = undead(unapplied.absent.into_iter().chain(refused).collect());
-        Ok(RecordCheck { missing, differing: undead(unapplied.differing) })
+        let [differing, unjudged] = [unapplied.differing, unapplied.unjudged].map(undead);
+        Ok(RecordCheck { missing, differing, unjudged })
     }
 }
 
@@ -88,16 +95,18 @@ async fn unapplied_quotes(conn: &mut Conn<'_>, rows: &OddsRows) -> QueryResult<U
     let games = wanted.iter().map(|selection| ref_key(selection));
     let refs = find_refs(conn, &games.collect()).await?;
     let ids = find_selections(conn, &wanted, &refs).await?;
-    // Ids start at 1, so a selection that is not there finds no quote either.
-    let ids: Vec<i64> = wanted.iter().map(|selection| ids.get(*selection).copied().unwrap_or(0)).collect();
+    // A selection that is not there finds no quote either.
+    let id = |selection| ids.get(selection).copied().unwrap_or(NO_SELECTION);
+    let ids: Vec<i64> = wanted.iter().map(|selection| id(*selection)).collect();
     let resolved = resolve(rows, &ids);
     let stored = insert::stored_odds(conn, &resolved).await?;
     let absent = resolved.iter().filter(|row| !stored.contains_key(&row.key())).copied().collect();
-    let removed = removals::rightly(conn, absent).await?;
+    let Judged { rightly, unjudged } = removals::judge(conn, absent).await?;
     let mut unapplied = Unapplied::default();
     for row in &resolved {
         match stored.get(&row.key()) {
-            None if removed.contains(&row.key()) => false,
+            None if rightly.contains(&row.key()) => false,
+            None if unjudged.contains(&row.key()) => unapplied.unjudged.insert(row.record),
             None => unapplied.absent.insert(row.record),
             Some(value) if *value != row.value => unapplied.differing.insert(row.record),
             Some(_) => false,
@@ -105,6 +114,8 @@ async fn unapplied_quotes(conn: &mut Conn<'_>, rows: &OddsRows) -> QueryResult<U
     }
     // One quote that is not there says more than another that differs.
     unapplied.differing.retain(|record| !unapplied.absent.contains(record));
+    let is_wrong = |record: &u32| unapplied.absent.contains(record) || unapplied.differing.contains(record);
+    unapplied.unjudged.retain(|record| !is_wrong(record));
     Ok(unapplied)
 }
 

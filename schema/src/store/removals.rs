@@ -1,16 +1,17 @@
 //! The accounts of quotes that were removed on purpose. Written by `sweep.rs` in the transaction of the delete; `verify.rs` adds
 //! them to what is stored, and `recheck.rs` asks whether a quote that is not there was rightly removed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 use diesel_async::RunQueryDsl;
 
 use super::error::StoreError;
-use super::rows::{Key, OddsRow, StoredRow, Value};
+use super::neighbours::{Neighbours, neighbours};
+use super::rows::{Key, NO_SELECTION, OddsRow};
 use super::{Conn, Store, with_conn};
-use crate::schema::{odds, removals};
+use crate::schema::removals;
 use crate::sql_types::UtcTimestamp;
 use crate::time::UtcMicros;
 
@@ -46,21 +47,28 @@ pub(super) struct Removed {
     pub(super) horizon: UtcMicros,
 }
 
+/// In place of a lineage: how far a sweep got that came to its end, whether it removed anything or not. Ids start at 1.
+const WHOLE_SWEEP: i32 = 0;
+
 /// All that was ever removed.
 pub(super) async fn load(conn: &mut Conn<'_>) -> QueryResult<Vec<Removed>> {
     let columns = (removals::lineage_id, removals::reason, removals::rows, removals::horizon);
-    let query = removals::table.select(columns).order((removals::lineage_id, removals::reason));
+    let of_logs = removals::table.filter(removals::lineage_id.ne(WHOLE_SWEEP));
+    let query = of_logs.select(columns).order((removals::lineage_id, removals::reason));
     with_conn!(conn, c => query.load(c).await)
 }
 
 impl Store {
-    /// The latest horizon up to which quotes were removed for that reason, as far as any were.
+    /// The latest horizon of a sweep for that reason that came to its end; null before the first.
     ///
     /// # Errors
     /// The database did not answer.
     pub async fn swept_before(&self, removal: Removal) -> Result<Option<UtcMicros>, StoreError> {
         let mut session = self.checkout().await?;
-        Ok(latest(&load(&mut session.conn()).await?, removal))
+        let query = removals::table.find((WHOLE_SWEEP, removal.name())).select(removals::horizon);
+        let conn = &mut session.conn();
+        let horizon: QueryResult<UtcMicros> = with_conn!(conn, c => query.first(c).await);
+        Ok(horizon.optional()?)
     }
 }
 
@@ -80,7 +88,27 @@ pub(super) async fn write_down(
         *rows.entry(lineage_id).or_default() += 1;
     }
     for (lineage_id, rows) in rows {
-        let upsert = diesel::sql_query(
+        add(conn, reason, horizon, (lineage_id, rows)).await?;
+    }
+    Ok(())
+}
+
+/// Notes that a sweep came to its end: nothing older than the horizon is left for another one.
+pub(super) async fn write_down_the_end(
+    conn: &mut Conn<'_>,
+    reason: Removal,
+    horizon: UtcMicros,
+) -> QueryResult<()> {
+    add(conn, reason, horizon, (WHOLE_SWEEP, 0)).await
+}
+
+async fn add(
+    conn: &mut Conn<'_>,
+    reason: Removal,
+    horizon: UtcMicros,
+    (lineage_id, rows): (i32, i64),
+) -> QueryResult<()> {
+    let upsert = diesel::sql_query(
             "insert into removals (lineage_id, reason, rows, horizon) values ($1, $2, $3, $4) \
              on conflict (lineage_id, reason) do update set rows = removals.rows + excluded.rows, \
              horizon = case when excluded.horizon > removals.horizon then excluded.horizon else removals.horizon end",
@@ -89,58 +117,57 @@ pub(super) async fn write_down(
         .bind::<Text, _>(reason.name())
         .bind::<BigInt, _>(rows)
         .bind::<UtcTimestamp, _>(horizon);
-        with_conn!(conn, c => upsert.execute(c).await)?;
-    }
+    with_conn!(conn, c => upsert.execute(c).await)?;
     Ok(())
+}
+
+/// What became of quotes that are not stored.
+#[derive(Default)]
+pub(super) struct Judged {
+    /// Removed as the rules say.
+    pub(super) rightly: HashSet<Key>,
+    /// Perhaps: nothing is stored before them, and what they would have been equal to may have expired.
+    pub(super) unjudged: HashSet<Key>,
 }
 
 /// Which of these quotes, none of which is stored, were removed as the rules say. A quote that another one differs from which
 /// came in beside it since is not among them: what is stored no longer tells its price.
-pub(super) async fn rightly(conn: &mut Conn<'_>, absent: Vec<OddsRow>) -> QueryResult<HashSet<Key>> {
+///
+/// That a selection had older quotes, which have expired, is not written down anywhere: so the first ones of what is stored
+/// cannot be judged. The accounts do not bound them either: they count a row by the log that brought it first, and again
+/// whenever a replay brought it back, while the re-read meets it once for each log and group.
+pub(super) async fn judge(conn: &mut Conn<'_>, absent: Vec<OddsRow>) -> QueryResult<Judged> {
+    let mut judged = Judged::default();
     if absent.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(judged);
     }
     // Whatever the log: an equal quote of a second log is a duplicate, and its row says the first one.
     let removed = load(conn).await?;
     let horizon = |reason| latest(&removed, reason).unwrap_or(UtcMicros::EARLIEST);
     let (compacted, expired) = (horizon(Removal::Compacted), horizon(Removal::Expired));
-    let (mut rightly, mut inside) = (HashSet::new(), Vec::new());
+    let mut inside = Vec::new();
     for row in absent {
+        if row.selection_id == NO_SELECTION {
+            continue; // nothing was ever stored of it, so nothing was removed
+        }
         if row.observed_at < expired {
-            rightly.insert(row.key());
+            judged.rightly.insert(row.key());
         } else if row.observed_at < compacted {
             inside.push(row);
         }
     }
-    let ids: BTreeSet<i64> = inside.iter().map(|row| row.selection_id).collect();
-    let runs = runs(conn, ids.into_iter().collect()).await?;
-    // The beginning of a run may have expired; its end is younger than the quote.
-    let may_begin_before = expired > UtcMicros::EARLIEST;
-    let is_inside = |row: &&OddsRow| {
-        let Some(run) = runs.get(&row.selection_id) else { return false };
-        let earlier = run.range(..row.observed_at).next_back();
-        let later = run.range(row.observed_at..).next();
-        earlier.map_or(may_begin_before, |(_, value)| *value == row.value)
-            && later.is_some_and(|(_, value)| *value == row.value)
-    };
-    rightly.extend(inside.iter().filter(is_inside).map(OddsRow::key));
-    Ok(rightly)
-}
-
-/// The stored quotes of these selections, in the order of time.
-async fn runs(conn: &mut Conn<'_>, ids: Vec<i64>) -> QueryResult<HashMap<i64, BTreeMap<UtcMicros, Value>>> {
-    let mut runs: HashMap<i64, BTreeMap<UtcMicros, Value>> = HashMap::new();
-    for ids in ids.chunks(1_000) {
-        let query = odds::table.filter(odds::selection_id.eq_any(ids)).select((
-            odds::selection_id,
-            odds::observed_at,
-            odds::price,
-            odds::line,
-        ));
-        let found: Vec<StoredRow> = with_conn!(conn, c => query.load(c).await)?;
-        for (selection_id, observed_at, price, line) in found {
-            runs.entry(selection_id).or_default().insert(observed_at, Value { price, line });
+    let may_have_expired = expired > UtcMicros::EARLIEST;
+    // A later neighbour that is younger than the horizon was none then.
+    for (row, Neighbours { earlier, later }) in inside.iter().zip(neighbours(conn, &inside, compacted).await?)
+    {
+        if later != Some(row.value) {
+            continue;
         }
+        match earlier {
+            Some(earlier) if earlier == row.value => judged.rightly.insert(row.key()),
+            None if may_have_expired => judged.unjudged.insert(row.key()),
+            _ => false,
+        };
     }
-    Ok(runs)
+    Ok(judged)
 }

@@ -92,6 +92,9 @@ pub(super) struct NewSelection {
     pub(super) line: f32,
 }
 
+/// The id of a selection that is not stored: ids start at 1.
+pub(super) const NO_SELECTION: i64 = 0;
+
 /// One quote with its interned selection, ready to be stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct OddsRow {

@@ -5,8 +5,10 @@ use diesel::prelude::*;
 
 use super::AsyncSqlite;
 use super::insert::{Stored, or_replace_another_record};
-use super::rows::{DeadLetterRow, Key, NewSelection, OddsRow, RefKey, StoredRow};
+use super::neighbours::Neighbours;
+use super::rows::{DeadLetterRow, Key, NewSelection, OddsRow, RefKey, StoredRow, Value};
 use crate::schema::{dead_letters, game_refs, odds, selections};
+use crate::time::UtcMicros;
 
 /// Runs diesel's synchronous API in one hop to the blocking pool: row-by-row inserts cost no hop each.
 pub(super) async fn blocking<R: Send + 'static>(
@@ -51,6 +53,28 @@ pub(super) fn stored_odds(c: &mut SqliteConnection, keys: &[Key]) -> QueryResult
         stored.extend(query.load::<StoredRow>(c)?);
     }
     Ok(stored)
+}
+
+/// What stands beside these keys; a later quote only if it is older than `before`.
+pub(super) fn neighbours(
+    c: &mut SqliteConnection,
+    keys: &[Key],
+    before: UtcMicros,
+) -> QueryResult<Vec<Neighbours>> {
+    let value = |(price, line)| Value { price, line };
+    let beside = |(selection_id, at): &Key| {
+        let of_selection =
+            || odds::table.filter(odds::selection_id.eq(*selection_id)).select((odds::price, odds::line));
+        let earlier = of_selection().filter(odds::observed_at.lt(*at)).order(odds::observed_at.desc());
+        let later = of_selection()
+            .filter(odds::observed_at.gt(*at).and(odds::observed_at.lt(before)))
+            .order(odds::observed_at);
+        Ok(Neighbours {
+            earlier: earlier.first(c).optional()?.map(value),
+            later: later.first(c).optional()?.map(value),
+        })
+    };
+    keys.iter().map(beside).collect()
 }
 
 /// Stores the selections that are not there yet, in one transaction.

@@ -53,6 +53,11 @@ pub struct SweptChunk {
     pub next: Option<QuoteKey>,
 }
 
+/// For one chunk. Statistics that are out of date must not make it read the whole table; compiling its statements takes longer
+/// than running them; and a slow disk has its time: a chunk that fails would fail in every turn, and nothing waits for it.
+const SETTINGS: &str =
+    "set local enable_seqscan = off; set local jit = off; set local statement_timeout = '5min'";
+
 impl Store {
     /// Sweeps the next chunk: `after` is where the one before says, null for the first. Null where somebody else is sweeping
     /// this database.
@@ -71,8 +76,7 @@ impl Store {
                     if !sweep.dry_run && !may_sweep(&mut Conn::Postgres(c)).await? {
                         return Ok(None);
                     }
-                    // Statistics that are out of date must not make a chunk read the whole table.
-                    c.batch_execute("set local enable_seqscan = off").await?;
+                    c.batch_execute(SETTINGS).await?;
                     Ok(Some(sweep_chunk(&mut Conn::Postgres(c), sweep, after).await?))
                 })
                 .await
@@ -122,8 +126,12 @@ struct Window {
 
 async fn sweep_chunk(conn: &mut Conn<'_>, sweep: &Sweep, after: Option<QuoteKey>) -> QueryResult<SweptChunk> {
     let seen = after.unwrap_or(LOWEST);
-    // The last row of the chunk before had no successor there: it is judged now, with the row before it that is left.
-    let first = before(conn, seen).await?.unwrap_or(seen);
+    let first = match sweep.removal {
+        // The last row of the chunk before had no successor there: it is judged now, with the row before it that is left.
+        Removal::Compacted => before(conn, seen).await?.unwrap_or(seen),
+        // Age needs no neighbour, and to look back were to go over all that was deleted so far, again in every chunk.
+        Removal::Expired => seen,
+    };
     let end = nth_from(conn, first, sweep.chunk_rows).await?;
     let window = Window { first, last: end.unwrap_or(HIGHEST) };
     let Counted { scanned, selections } = count(conn, sweep, seen, window.last).await?;
@@ -134,6 +142,9 @@ async fn sweep_chunk(conn: &mut Conn<'_>, sweep: &Sweep, after: Option<QuoteKey>
     if !sweep.dry_run {
         let lineages = removed.iter().map(|origin| origin.lineage_id);
         removals::write_down(conn, sweep.removal, sweep.horizon, lineages).await?;
+        if end.is_none() {
+            removals::write_down_the_end(conn, sweep.removal, sweep.horizon).await?;
+        }
     }
     Ok(SweptChunk { scanned, selections, removed: removed.len() as i64, next: end })
 }

@@ -21,9 +21,9 @@ use crate::maintenance::{Step, Walk};
 /// Arguments of `compact`.
 #[derive(Debug, Args)]
 pub struct CompactArgs {
-    /// Only quotes that were observed longer ago than this: 90s, 15m, 12h, 30d. An event that comes later than that may find
-    /// its neighbours gone.
-    #[arg(long, value_name = "AGE", value_parser = age, default_value = "24h")]
+    /// Only quotes that were observed longer ago than this, at least an hour: 90m, 12h, 30d. An event that comes later than that
+    /// may find its neighbours gone.
+    #[arg(long, value_name = "AGE", value_parser = at_least_an_hour, default_value = "24h")]
     older_than: i64,
     #[command(flatten)]
     how: HowArgs,
@@ -47,6 +47,11 @@ struct HowArgs {
     /// Print the summary as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// As the configuration demands it: what is still coming in finds its neighbours.
+fn at_least_an_hour(text: &str) -> Result<i64, String> {
+    age(text).and_then(|age| if age < UtcMicros::HOUR { Err("at least 1h".into()) } else { Ok(age) })
 }
 
 /// A slip of the unit must not empty the table.
@@ -81,6 +86,9 @@ async fn sweep(config: &Config, removal: Removal, older_than: i64, how: HowArgs)
     match ended? {
         Step::Done => told,
         Step::More => bail!("interrupted; what was done is done, and the next one takes the rest"),
+        Step::Interrupted => {
+            bail!("another compaction or retention came between and holds on; what was done is done")
+        }
         Step::Busy => bail!("another compaction or retention is at work on this database"),
     }
 }

@@ -64,7 +64,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     tracing::info!(%address, topics = topics.len(), store = store.name(), "running");
     observe(config, &workers, &store, &health, recorder);
     let schedule = Schedule::new(&config.compaction, &config.retention).map_err(anyhow::Error::msg)?;
-    tokio::spawn(maintenance::keep_small(store.clone(), schedule));
+    let sweeps = tokio::spawn(maintenance::keep_small(store.clone(), schedule));
 
     let ending = tokio::select! {
         () = stop.received() => Ending::Done,
@@ -72,6 +72,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
         _ = server => bail!("the HTTP server ended"),
     };
     health.draining.store(true, Relaxed);
+    sweeps.abort(); // the chunk under way is rolled back; the connection is the line's now
     let in_time = workers.stop(Duration::from_millis(config.shutdown.drain_ms)).await;
     tracing::info!(in_time, "stopped");
     Ok(if in_time { ending } else { Ending::Failed })

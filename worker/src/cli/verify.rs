@@ -66,7 +66,7 @@ pub async fn verify(config: &Config, args: VerifyArgs) -> anyhow::Result<Ending>
     }
     let found = store.verify(topic).await?;
     let reread = if args.kafka { Some(reread(config, &store, topic).await?) } else { None };
-    let compared = reread.as_ref().map(|reread| reread.compared);
+    let compared = reread.as_ref().map(|reread| (reread.compared, reread.unjudged));
     let unproved = reread.as_ref().is_some_and(|reread| reread.ranges > 0 && reread.compared == 0);
     let Reread { mut missing, mut notes, .. } = reread.unwrap_or_default();
     let fewer = found.fewer_rows.iter().map(|line| format!("{line} (deleted)"));
@@ -112,6 +112,8 @@ struct Reread {
     ranges: usize,
     /// Those of them that were compared, at least in part.
     compared: usize,
+    /// Records with a quote that may have been rightly removed.
+    unjudged: usize,
 }
 
 /// Reads every range that the ledger accounts for, and notes what lies beyond the positions.
@@ -146,7 +148,9 @@ async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::
             continue;
         }
         reread.compared += 1;
-        reread.missing.extend(reader.compare(store, (&segment, whole), kind, &progress).await?);
+        let (wrong, unjudged) = reader.compare(store, (&segment, whole), kind, &progress).await?;
+        reread.missing.extend(wrong);
+        reread.unjudged += unjudged;
     }
     progress.finish_and_clear();
     for kind in EventKind::ALL {
@@ -237,17 +241,17 @@ impl Reader {
         Ok(Self { consumer, low, high })
     }
 
-    /// Reads the range and says, a line each, what is wrong with it.
+    /// Reads the range and says, a line each, what is wrong with it, and how many records cannot be judged.
     async fn compare(
         &self,
         store: &Store,
         (segment, whole): (&LedgerSegment, bool),
         kind: EventKind,
         progress: &ProgressBar,
-    ) -> anyhow::Result<Vec<String>> {
+    ) -> anyhow::Result<(Vec<String>, usize)> {
         let name = format!("{} {}[{}]", segment.group, segment.topic, segment.partition);
         let from = segment.from.max(self.low);
-        let mut wrong = Vec::new();
+        let (mut wrong, mut unjudged) = (Vec::new(), 0);
         let (mut records, mut tombstones) = (0, 0);
         let mut batch = Batch::new(kind.rows(), from);
         loop {
@@ -256,6 +260,7 @@ impl Reader {
             if full || !next {
                 let check = store.check_records(segment.lineage_id, &batch).await?;
                 wrong.extend(said(&name, &check));
+                unjudged += check.unjudged.len();
                 records += batch.records.len() as i64;
                 tombstones += batch.tombstones;
                 progress.inc(u64::try_from(batch.span()).unwrap_or(0));
@@ -278,7 +283,7 @@ impl Reader {
                 segment.tombstone
             ));
         }
-        Ok(wrong)
+        Ok((wrong, unjudged))
     }
 
     /// The next message; none at the end of the log.

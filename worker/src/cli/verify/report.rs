@@ -14,11 +14,11 @@ pub(super) enum Verdict {
     Unproved,
 }
 
-/// One JSON object.
+/// One JSON object. `compared` are the ranges that were, and the records that could not be judged.
 pub(super) fn print_json(
     found: &Verification,
     (missing, notes): (&[String], &[String]),
-    compared: Option<usize>,
+    compared: Option<(usize, usize)>,
     verdict: Verdict,
 ) {
     let object = json!({
@@ -32,7 +32,8 @@ pub(super) fn print_json(
         "removed": found.removed,
         "fewer_rows": found.fewer_rows.len(),
         "missing": missing.len(),
-        "compared": compared,
+        "compared": compared.map(|(ranges, _)| ranges),
+        "unjudged": compared.map(|(_, records)| records),
         "orphan_selections": found.orphan_quotes,
         "violations": violations(found, missing),
         "notes": notes,
@@ -45,7 +46,7 @@ pub(super) fn print_json(
 pub(super) fn print_text(
     found: &Verification,
     (missing, notes): (&[String], &[String]),
-    compared: Option<usize>,
+    compared: Option<(usize, usize)>,
     verdict: Verdict,
 ) {
     for line in violations(found, missing) {
@@ -60,8 +61,14 @@ pub(super) fn print_text(
     if found.removed > 0 {
         println!("note: {} quotes were removed by compaction and retention", found.removed);
     }
-    if let Some(compared) = compared {
-        println!("note: {compared} ranges were compared with Kafka");
+    if let Some((ranges, unjudged)) = compared {
+        println!("note: {ranges} ranges were compared with Kafka");
+        if unjudged > 0 {
+            println!(
+                "note: {unjudged} records were not judged: a quote of theirs is not there, and what it may have been equal to \
+                 has expired"
+            );
+        }
     }
     let verdict = match verdict {
         Verdict::Clean => "clean",
