@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn few_rows_are_one_batch() {
         let plan = Plan::new(2_001, 5_000, 1);
-        assert_eq!((plan.batch_rows, plan.batches, plan.warm_up_batches), (2_000, 1, 3));
+        assert_eq!((plan.batch_rows, plan.batches, plan.warm_up_batches), (2_000, 1, 1));
         assert_eq!(plan.rows(Method::Rival(Rival::RowsOwnConnection)), 8);
     }
 }
