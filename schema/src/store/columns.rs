@@ -1,7 +1,6 @@
 //! `Column`: one column of a bulk statement in PostgreSQL's binary array form, written in one pass. Used by `insert.rs`.
 //!
-//! diesel can bind a `Vec` as an array, value by value through a buffer of its own; that took a third of the client's time of
-//! a write. Here a value is its length and its bytes, appended.
+//! diesel can bind a `Vec` as an array, value by value through a buffer of its own. Here a value is its length and its bytes, appended.
 
 use std::io::Write;
 use std::marker::PhantomData;
