@@ -11,7 +11,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use super::error::{StoreError, WriteError};
 use super::halt::Halt;
 use super::rows::WriteJob;
-use super::{Conn, Store, with_conn};
+use super::{Conn, Store, Wire, with_conn};
 use crate::schema::{lineages, partition_offsets};
 use crate::time::UtcMicros;
 
@@ -158,25 +158,23 @@ impl Store {
     pub async fn position(&self, claim: &Claim) -> Result<Option<Position>, StoreError> {
         let mut session = self.checkout().await?;
         Ok(match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| lock_position(&mut Conn::Postgres(c), claim).await).await
-            }
+            Conn::Postgres(c) => c.transaction(async |c| lock_position(Wire::Postgres(c), claim).await).await,
             Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| lock_position(&mut Conn::Sqlite(c), claim).await).await
+                c.immediate_transaction(async |c| lock_position(Wire::Sqlite(c), claim).await).await
             }
         }?)
     }
 }
 
 /// Locks the position row and reads it. SQLite's immediate transaction is the lock.
-pub(super) async fn lock_position(conn: &mut Conn<'_>, claim: &Claim) -> QueryResult<Option<Position>> {
+pub(super) async fn lock_position(wire: Wire<'_>, claim: &Claim) -> QueryResult<Option<Position>> {
     let row = partition_offsets::table
         .find((&*claim.group, &*claim.topic, claim.partition))
         .select((partition_offsets::next_offset, partition_offsets::epoch));
     // Loaded whole, never `first`: a statement that stops after one row can hide the error of a later one.
-    let rows: Vec<Position> = match conn {
-        Conn::Postgres(c) => row.for_update().load(c).await?,
-        Conn::Sqlite(c) => row.load(c).await?,
+    let rows: Vec<Position> = match wire {
+        Wire::Postgres(mut c) => row.for_update().load(&mut c).await?,
+        Wire::Sqlite(c) => row.load(c).await?,
     };
     Ok(rows.into_iter().next())
 }
@@ -196,7 +194,7 @@ async fn claim_in_tx(
         next_offset: 0,
         exempt_to: 0,
     };
-    let Some(position) = lock_position(conn, &claim).await? else {
+    let Some(position) = lock_position(conn.wire(), &claim).await? else {
         let known_topic = group_knows_topic(conn, &request.group, &lineage.topic).await?;
         return Ok(ClaimAnswer::NoPosition { known_topic });
     };

@@ -5,14 +5,15 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Double, Float, Integer, Nullable};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::future::try_join_all;
 
-use super::Conn;
 use super::columns::Column;
 use super::rows::{
     Key, NewSelection, OddsRow, RefKey, Standing, StoredRow, Value, WriteJob, dead_letter_row,
 };
 use super::sqlite_rows::{self, blocking};
+use super::{Conn, Wire};
 use crate::batch::{DeadRecord, Records};
 use crate::schema::dead_letters as letters;
 use crate::sql_types::UtcTimestamp;
@@ -84,7 +85,7 @@ pub(super) enum Stored {
 
 /// Inserts quotes, sorted by key. Answers how many went in.
 pub(super) async fn odds(
-    conn: &mut Conn<'_>,
+    wire: Wire<'_>,
     lineage_id: i32,
     sorted: &[OddsRow],
     records: &Records,
@@ -93,18 +94,30 @@ pub(super) async fn odds(
     if sorted.is_empty() {
         return Ok(0);
     }
-    match (conn, stored) {
-        (Conn::Postgres(c), Stored::Refuse) => {
-            InsertOdds::<false>::new(lineage_id, sorted, records).execute(c).await
-        }
-        (Conn::Postgres(c), Stored::Skip) => {
-            InsertOdds::<true>::new(lineage_id, sorted, records).execute(c).await
-        }
-        (Conn::Sqlite(c), _) => {
+    match (wire, stored) {
+        (Wire::Postgres(c), Stored::Refuse) => in_parts::<false>(c, lineage_id, sorted, records).await,
+        (Wire::Postgres(c), Stored::Skip) => in_parts::<true>(c, lineage_id, sorted, records).await,
+        (Wire::Sqlite(c), _) => {
             let rows: Vec<_> = sorted.iter().map(|row| (*row, records.offset(row.record))).collect();
             blocking(c, move |c| sqlite_rows::insert_odds(c, lineage_id, &rows, stored)).await
         }
     }
+}
+
+/// Rows of one of several statements that are sent together. While the server runs one, the next is encoded; and its arrays stay in
+/// the processor's cache.
+const ROWS_PER_STATEMENT: usize = 1_250;
+
+async fn in_parts<const SKIP_STORED: bool>(
+    c: &AsyncPgConnection,
+    lineage_id: i32,
+    sorted: &[OddsRow],
+    records: &Records,
+) -> QueryResult<usize> {
+    let parts = sorted
+        .chunks(ROWS_PER_STATEMENT)
+        .map(async |rows| InsertOdds::<SKIP_STORED>::new(lineage_id, rows, records).execute(&mut &*c).await);
+    Ok(try_join_all(parts).await?.into_iter().sum())
 }
 
 /// `select … from unnest(…) left join odds …`: the quotes that are not stored as they are. The limit of the inner query is not
@@ -254,18 +267,18 @@ pub(super) use or_replace_another_record;
 
 /// Stores the dead letters of a batch. One that another group stored before stays as it is: it is the same record.
 pub(super) async fn dead_letters(
-    conn: &mut Conn<'_>,
+    mut wire: Wire<'_>,
     job: &WriteJob<'_>,
     dead: &[DeadRecord],
 ) -> QueryResult<()> {
     for chunk in dead.chunks(LETTERS_PER_STATEMENT) {
         let rows: Vec<_> = chunk.iter().map(|dead| dead_letter_row(job, dead)).collect();
-        match conn {
-            Conn::Postgres(c) => {
+        match wire.wire() {
+            Wire::Postgres(mut c) => {
                 let insert = diesel::insert_into(letters::table).values(rows);
-                or_replace_another_record!(insert, is_distinct_from).execute(c).await?;
+                or_replace_another_record!(insert, is_distinct_from).execute(&mut c).await?;
             }
-            Conn::Sqlite(c) => blocking(c, move |c| sqlite_rows::insert_dead_letters(c, rows)).await?,
+            Wire::Sqlite(c) => blocking(c, move |c| sqlite_rows::insert_dead_letters(c, rows)).await?,
         }
     }
     Ok(())

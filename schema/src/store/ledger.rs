@@ -7,7 +7,7 @@ use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 
 use super::claim::Claim;
-use super::{Conn, with_conn};
+use super::{Conn, Wire, with_conn};
 use crate::batch::{Dispositions, RowCounts};
 use crate::schema::offset_ledger as ledger;
 use crate::time::UtcMicros;
@@ -23,7 +23,7 @@ pub(super) struct Entry<'a> {
 }
 
 /// Extends the ledger. Answers false where the row of this hour does not end at `from`: the range is not ours to add.
-pub(super) async fn extend(conn: &mut Conn<'_>, entry: &Entry<'_>) -> QueryResult<bool> {
+pub(super) async fn extend(mut wire: Wire<'_>, entry: &Entry<'_>) -> QueryResult<bool> {
     let Dispositions { applied, dead, tombstone, skipped, hole } = entry.dispositions;
     let row = (
         (
@@ -66,7 +66,7 @@ pub(super) async fn extend(conn: &mut Conn<'_>, entry: &Entry<'_>) -> QueryResul
         .do_update()
         .set(extended)
         .filter(ledger::to_offset.eq(excluded(ledger::from_offset)));
-    let changed = with_conn!(conn, c => upsert.execute(c).await)?;
+    let changed = with_conn!(wire, c => upsert.execute(c).await)?;
     Ok(changed == 1)
 }
 

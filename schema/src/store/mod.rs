@@ -4,6 +4,7 @@
 //! row locks, savepoints) is matched where it is done; outside this folder nobody asks which database it is.
 
 mod articles;
+mod at_once;
 mod audit;
 mod chain;
 mod claim;
@@ -97,6 +98,32 @@ pub(crate) enum Conn<'c> {
     Sqlite(&'c mut AsyncSqlite),
 }
 
+/// A connection as single statements see it. PostgreSQL's can be had several times over: statements that are polled together are
+/// sent together, in the order in which they are polled first, and none waits for the answer to the one before.
+pub(crate) enum Wire<'c> {
+    Postgres(&'c AsyncPgConnection),
+    Sqlite(&'c mut AsyncSqlite),
+}
+
+impl Conn<'_> {
+    pub(crate) fn wire(&mut self) -> Wire<'_> {
+        match self {
+            Self::Postgres(c) => Wire::Postgres(c),
+            Self::Sqlite(c) => Wire::Sqlite(c),
+        }
+    }
+}
+
+impl Wire<'_> {
+    /// Itself: what takes a `Conn` takes a `Wire` too.
+    pub(crate) fn wire(&mut self) -> Wire<'_> {
+        match self {
+            Self::Postgres(c) => Wire::Postgres(c),
+            Self::Sqlite(c) => Wire::Sqlite(c),
+        }
+    }
+}
+
 /// A connection lent by the pool.
 #[expect(clippy::large_enum_variant, reason = "lives on the stack of one call")]
 pub(crate) enum PooledConn<'p> {
@@ -116,15 +143,12 @@ impl PooledConn<'_> {
 /// Compiles one query body for both databases: `with_conn!(conn, c => table.load(c).await)`.
 macro_rules! with_conn {
     ($conn:expr, $c:ident => $body:expr) => {
-        match $conn {
-            $crate::store::Conn::Postgres($c) => {
-                let $c = &mut **$c;
+        match $conn.wire() {
+            $crate::store::Wire::Postgres(mut shared) => {
+                let $c = &mut shared;
                 $body
             }
-            $crate::store::Conn::Sqlite($c) => {
-                let $c = &mut **$c;
-                $body
-            }
+            $crate::store::Wire::Sqlite($c) => $body,
         }
     };
 }

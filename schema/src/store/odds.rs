@@ -23,6 +23,17 @@ pub(super) fn resolve(rows: &OddsRows, ids: &[i64]) -> Vec<OddsRow> {
     rows.quotes.iter().map(resolve).collect()
 }
 
+fn sorted(mut rows: Vec<OddsRow>) -> Vec<OddsRow> {
+    rows.sort_unstable_by_key(OddsRow::key);
+    rows
+}
+
+/// A batch's quotes sorted by key; none where two of them have the same one.
+pub(super) fn distinct(rows: &OddsRows, ids: &[i64]) -> Option<Vec<OddsRow>> {
+    let sorted = sorted(resolve(rows, ids));
+    sorted.windows(2).all(|pair| pair[0].key() != pair[1].key()).then_some(sorted)
+}
+
 /// Writes the quotes of a batch. Fails on the first stored key unless it looks first; the caller begins anew then.
 pub(super) async fn write(
     conn: &mut Conn<'_>,
@@ -32,16 +43,16 @@ pub(super) async fn write(
     ids: &[i64],
     look: Look,
 ) -> Result<Applied, WriteError> {
-    let mut sorted = resolve(rows, ids);
-    sorted.sort_unstable_by_key(OddsRow::key);
-    let distinct = sorted.windows(2).all(|pair| pair[0].key() != pair[1].key());
-    if distinct && look == Look::OnlyIfRefused {
-        let inserted = insert::odds(conn, lineage_id, &sorted, records, Stored::Refuse).await?;
+    if look == Look::OnlyIfRefused
+        && let Some(sorted) = distinct(rows, ids)
+    {
+        let inserted = insert::odds(conn.wire(), lineage_id, &sorted, records, Stored::Refuse).await?;
         return all_in(&sorted, RowCounts { inserted: inserted as i64, ..RowCounts::default() }, Vec::new());
     }
-    let standing = insert::stored_odds(conn, &sorted).await?;
-    let Settled { new, duplicate, conflicts } = settle(&resolve(rows, ids), standing);
-    let inserted = insert::odds(conn, lineage_id, &new, records, Stored::Skip).await? as i64;
+    let in_order = resolve(rows, ids);
+    let standing = insert::stored_odds(conn, &sorted(in_order.clone())).await?;
+    let Settled { new, duplicate, conflicts } = settle(&in_order, standing);
+    let inserted = insert::odds(conn.wire(), lineage_id, &new, records, Stored::Skip).await? as i64;
     all_in(&new, RowCounts { inserted, duplicate, ..RowCounts::default() }, conflicts)
 }
 

@@ -131,7 +131,7 @@ async fn change_in_tx(
         next_offset: 0,
         exempt_to: 0,
     };
-    let locked = lock_position(conn, &claim).await?;
+    let locked = lock_position(conn.wire(), &claim).await?;
     let mut rows = positions::load(conn, Some(&order.topic)).await?;
     rows.retain(|row| *row.group == *order.group && row.partition == order.partition);
     let (Some(_), Some(state)) = (locked, rows.pop()) else {

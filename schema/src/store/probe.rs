@@ -48,7 +48,7 @@ async fn write_probe(
     accepted: Option<u32>,
 ) -> Result<(), WriteError> {
     let rejection = Rejection::new(Reason::Refused, "probe");
-    insert::dead_letters(conn, job, &[DeadRecord { record, rejection }]).await?;
+    insert::dead_letters(conn.wire(), job, &[DeadRecord { record, rejection }]).await?;
     for version in 0..2 {
         match write_version(conn, job, record, accepted, version).await {
             // Nothing but made-up rows to go by, and a rule of this database forbids them: it answers, that is all.

@@ -150,9 +150,9 @@ async fn account(
     let dispositions = Dispositions { applied: 1, ..Dispositions::default() };
     let (from, to) = (letter.offset, letter.offset + 1);
     let mut entry = ledger::Entry { claim, hour: by.now.hour(), from, to, dispositions, rows };
-    if !ledger::extend(conn, &entry).await? {
+    if !ledger::extend(conn.wire(), &entry).await? {
         entry.hour = by.now;
-        if !ledger::extend(conn, &entry).await? {
+        if !ledger::extend(conn.wire(), &entry).await? {
             return Err(StoreError::Race);
         }
     }

@@ -5,17 +5,22 @@
 //!   report one row. A COMMIT of an aborted transaction is answered as success: the last statement catches it;
 //! - the future is never a branch of `select!` and never dropped half-way: the server's timeouts bound it;
 //! - any error leaves "written or not" open; the caller asks `Store::position`.
+//!
+//! Where nothing has to be looked at in between, `at_once.rs` sends the same statements without waiting for each answer.
+
+use std::time::Instant;
 
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::claim::{lock_position, mark_halted};
+use super::claim::{Position, lock_position, mark_halted};
 use super::error::{StoreError, WriteError};
 use super::intern::{Interned, Lookups, SelectionCache, intern};
 use super::pool::Session;
-use super::rows::{Applied, Look, WriteJob};
+use super::rows::{Applied, Look, OddsRow, WriteJob};
 use super::{
-    AsyncSqlite, Conn, Effort, Halt, Store, articles, games, insert, isolate, ledger, odds, with_conn,
+    AsyncSqlite, Conn, Effort, Halt, Store, Wire, articles, at_once, games, insert, isolate, ledger, odds,
+    with_conn,
 };
 use crate::batch::{DeadRecord, Dispositions, RowCounts};
 use crate::events::Rows;
@@ -73,6 +78,7 @@ impl<C> Session<C> {
             Ok(report) => {
                 self.look = if report.rows.duplicate > 0 { Look::First } else { Look::OnlyIfRefused };
                 self.broken = false;
+                self.proved_at = Instant::now();
             }
             Err(WriteError::Fenced | WriteError::Halted(_)) => {
                 self.selections.clear();
@@ -146,9 +152,12 @@ async fn write_in_tx(
     look: Look,
 ) -> Result<WriteReport, WriteError> {
     let WriteJob { claim, batch, .. } = job;
-    let position = lock_position(conn, claim).await?;
-    let ours = position.is_some_and(|at| at.next_offset == batch.from && at.epoch == claim.epoch);
-    if !ours {
+    if let Conn::Postgres(c) = &*conn
+        && let Some(sorted) = plain(job, interned, look)
+    {
+        return at_once::write(c, job, &sorted, interned.lookups()).await;
+    }
+    if !is_ours(job, lock_position(conn.wire(), claim).await?) {
         return Err(WriteError::Fenced);
     }
 
@@ -157,15 +166,30 @@ async fn write_in_tx(
         Effort::Isolate => isolate::write_accepted(conn, job).await?,
     };
     let dead = check_budget(job, &conflicts)?;
-    insert::dead_letters(conn, job, &dead).await?;
+    insert::dead_letters(conn.wire(), job, &dead).await?;
     let dispositions = batch.dispositions(dead.len());
     let entry = ledger::Entry { claim, hour: job.hour, from: batch.from, to: batch.to, dispositions, rows };
-    let extended = ledger::extend(conn, &entry).await?;
-    let moved = move_position(conn, job).await?;
+    let extended = ledger::extend(conn.wire(), &entry).await?;
+    let moved = move_position(conn.wire(), job).await?;
     if extended && moved {
         Ok(WriteReport { dispositions, rows, dead, attempts, lookups: interned.lookups() })
     } else {
         Err(WriteError::Fenced)
+    }
+}
+
+/// Whether the position is the one that the batch starts from, under its own claim.
+pub(super) fn is_ours(job: &WriteJob<'_>, position: Option<Position>) -> bool {
+    position == Some(Position { next_offset: job.batch.from, epoch: job.claim.epoch })
+}
+
+/// The quotes of an ordinary batch, sorted: all of them new as far as anybody knows.
+fn plain(job: &WriteJob<'_>, interned: &Interned, look: Look) -> Option<Vec<OddsRow>> {
+    match (job.effort, look, &job.batch.rows, interned) {
+        (Effort::Whole, Look::OnlyIfRefused, Rows::Odds(rows), Interned::Selections(ids, _)) => {
+            odds::distinct(rows, ids)
+        }
+        _ => None,
     }
 }
 
@@ -208,7 +232,7 @@ pub(super) fn check_budget(
 }
 
 /// The last statement: it fails on an aborted transaction, and moves nothing that is not ours.
-async fn move_position(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> QueryResult<bool> {
+pub(super) async fn move_position(mut wire: Wire<'_>, job: &WriteJob<'_>) -> QueryResult<bool> {
     let WriteJob { claim, batch, now, .. } = job;
     let row = partition_offsets::table
         .find((&*claim.group, &*claim.topic, claim.partition))
@@ -217,6 +241,6 @@ async fn move_position(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> QueryResult<b
         // After a restore an epoch may come again, by then on another log.
         .filter(partition_offsets::lineage_id.eq(claim.lineage_id));
     let changes = (partition_offsets::next_offset.eq(batch.to), partition_offsets::updated_at.eq(*now));
-    let changed = with_conn!(conn, c => diesel::update(row).set(changes).execute(c).await)?;
+    let changed = with_conn!(wire, c => diesel::update(row).set(changes).execute(c).await)?;
     Ok(changed == 1)
 }
