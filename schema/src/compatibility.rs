@@ -12,12 +12,34 @@ use serde_json::{Map, Value};
 const LEVELS: usize = 64;
 /// Words that say nothing about what is valid.
 const ANNOTATIONS: [&str; 10] = [
-    "$schema", "$defs", "$id", "$comment", "title", "description", "examples", "deprecated", "readOnly", "writeOnly",
+    "$schema",
+    "$defs",
+    "$id",
+    "$comment",
+    "title",
+    "description",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
 ];
 /// Words that are compared here; all others have to be equal.
 const COMPARED: [&str; 15] = [
-    "type", "const", "enum", "properties", "required", "items", "additionalProperties", "minimum", "exclusiveMinimum",
-    "maximum", "exclusiveMaximum", "minLength", "maxLength", "format", "default",
+    "type",
+    "const",
+    "enum",
+    "properties",
+    "required",
+    "items",
+    "additionalProperties",
+    "minimum",
+    "exclusiveMinimum",
+    "maximum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "format",
+    "default",
 ];
 /// Bounds that may only go down.
 const LOW: [&str; 3] = ["minimum", "exclusiveMinimum", "minLength"];
@@ -103,7 +125,8 @@ impl Sides<'_> {
         found: &mut Vec<String>,
     ) {
         let none = Map::new();
-        let properties = |of: &'_ Map<String, Value>| of.get("properties").and_then(Value::as_object).cloned();
+        let properties =
+            |of: &'_ Map<String, Value>| of.get("properties").and_then(Value::as_object).cloned();
         let (before, now) = (properties(a).unwrap_or_default(), properties(b).unwrap_or(none));
         for (field, earlier) in &before {
             let path = format!("{path}.{field}");
@@ -133,9 +156,11 @@ fn branches(document: &Value, schema: &Value) -> Vec<Map<String, Value>> {
     let mut todo = vec![(schema.as_object().cloned().unwrap_or_default(), LEVELS)];
     let mut found = Vec::new();
     while let Some((mut schema, levels)) = todo.pop() {
-        let reference = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
+        let reference =
+            schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
         let target = reference.and_then(|pointer| document.pointer(pointer)).and_then(Value::as_object);
-        let choice = ["oneOf", "anyOf"].into_iter().find(|word| schema.get(*word).is_some_and(Value::is_array));
+        let choice =
+            ["oneOf", "anyOf"].into_iter().find(|word| schema.get(*word).is_some_and(Value::is_array));
         match (target, choice) {
             (Some(target), _) if levels > 0 => {
                 let target = target.clone();
@@ -143,7 +168,8 @@ fn branches(document: &Value, schema: &Value) -> Vec<Map<String, Value>> {
                 todo.push((joined(&target, schema), levels - 1));
             }
             (None, Some(word)) if levels > 0 => {
-                let alternatives = schema.remove(word).and_then(|all| all.as_array().cloned()).unwrap_or_default();
+                let alternatives =
+                    schema.remove(word).and_then(|all| all.as_array().cloned()).unwrap_or_default();
                 let objects = alternatives.iter().rev().filter_map(Value::as_object);
                 todo.extend(objects.map(|one| (joined(one, schema.clone()), levels - 1)));
             }
@@ -173,11 +199,7 @@ fn values(schema: &Map<String, Value>) -> Option<Vec<Value>> {
     listed.or_else(|| schema.get("const").map(|value| vec![value.clone()]))
 }
 
-fn compare_values(
-    (a, b): (&Map<String, Value>, &Map<String, Value>),
-    path: &str,
-    found: &mut Vec<String>,
-) {
+fn compare_values((a, b): (&Map<String, Value>, &Map<String, Value>), path: &str, found: &mut Vec<String>) {
     let Some(now) = values(b) else { return };
     match values(a) {
         None => found.push(at(path, "takes only listed values now")),
@@ -212,11 +234,7 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-fn compare_types(
-    (a, b): (&Map<String, Value>, &Map<String, Value>),
-    path: &str,
-    found: &mut Vec<String>,
-) {
+fn compare_types((a, b): (&Map<String, Value>, &Map<String, Value>), path: &str, found: &mut Vec<String>) {
     let Some(now) = types(b) else { return };
     let takes = |kind: &str| now.contains(kind) || (kind == "integer" && now.contains("number"));
     match types(a) {
@@ -246,11 +264,7 @@ fn width_of(format: &str) -> (&str, u32) {
     }
 }
 
-fn compare_bounds(
-    (a, b): (&Map<String, Value>, &Map<String, Value>),
-    path: &str,
-    found: &mut Vec<String>,
-) {
+fn compare_bounds((a, b): (&Map<String, Value>, &Map<String, Value>), path: &str, found: &mut Vec<String>) {
     let number = |of: &Map<String, Value>, word: &str| of.get(word).and_then(Value::as_f64);
     for word in LOW {
         let Some(now) = number(b, word) else { continue };

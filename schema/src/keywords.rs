@@ -156,14 +156,18 @@ impl Matcher {
         let Some(automaton) = &self.automaton else { return };
         let folded = folded(text);
         let mut places = Places::of(text);
+        let mut seen = vec![false; self.patterns.len()]; // a long text may hold a word ten thousand times
         for found in automaton.find_overlapping_iter(&folded) {
-            if !is_whole(&folded, found.start(), found.end()) {
+            let pattern = found.pattern().as_usize();
+            if seen[pattern] || !is_whole(&folded, found.start(), found.end()) {
                 continue;
             }
-            for (rule_id, keyword, wanted) in &self.patterns[found.pattern().as_usize()] {
+            seen[pattern] = true;
+            let at = places.at(found.end());
+            for (rule_id, keyword, wanted) in &self.patterns[pattern] {
                 let key = (*rule_id, keyword.clone());
                 if wanted.looks_into(field) && !hits.contains_key(&key) {
-                    hits.insert(key, (field, excerpt(text, places.at(found.end()))));
+                    hits.insert(key, (field, excerpt(text, at)));
                 }
             }
         }
@@ -196,7 +200,8 @@ fn folded(text: &str) -> String {
 /// Whether a match neither begins nor ends inside a word.
 fn is_whole(folded: &str, start: usize, end: usize) -> bool {
     let (before, found, behind) = (&folded[..start], &folded[start..end], &folded[end..]);
-    let are_one_word = |a: Option<char>, b: Option<char>| a.is_some_and(is_of_word) && b.is_some_and(is_of_word);
+    let are_one_word =
+        |a: Option<char>, b: Option<char>| a.is_some_and(is_of_word) && b.is_some_and(is_of_word);
     !are_one_word(before.chars().next_back(), found.chars().next())
         && !are_one_word(found.chars().next_back(), behind.chars().next())
 }
@@ -207,19 +212,17 @@ fn is_of_word(c: char) -> bool {
 }
 
 /// Walks through a text once and tells where the places of its folded form are in it. Asked in ascending order.
-struct Places<I> {
-    chars: I,
+struct Places<'t> {
+    chars: Box<dyn Iterator<Item = (usize, char)> + 't>,
     folded: usize,
     original: usize,
 }
 
-impl<'t> Places<Box<dyn Iterator<Item = (usize, char)> + 't>> {
+impl<'t> Places<'t> {
     fn of(text: &'t str) -> Self {
         Self { chars: Box::new(fold(text)), folded: 0, original: 0 }
     }
-}
 
-impl<I: Iterator<Item = (usize, char)>> Places<I> {
     fn at(&mut self, folded_end: usize) -> usize {
         while self.folded < folded_end {
             let Some((end, c)) = self.chars.next() else { break };

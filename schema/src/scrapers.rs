@@ -166,10 +166,14 @@ mod tests {
     #[test]
     fn each_version_of_each_scraper_is_counted() {
         let mut tally = ScraperTally::default();
-        for (source, version, at) in [("a", Some("1"), 5), ("a", Some("1"), 3), ("b", Some("1"), 4), ("a", None, 9)] {
+        for (source, version, at) in
+            [("a", Some("1"), 5), ("a", Some("1"), 3), ("b", Some("1"), 4), ("a", None, 9)]
+        {
             count(&mut tally, source, version, at);
         }
-        let line = |source: &str, version: &str, records, first, last| (source.to_owned(), version.to_owned(), records, first, last);
+        let line = |source: &str, version: &str, records, first, last| {
+            (source.to_owned(), version.to_owned(), records, first, last)
+        };
         assert_eq!(found(&tally), [line("a", "", 1, 9, 9), line("a", "1", 2, 3, 5), line("b", "1", 1, 4, 4)]);
         tally.restart();
         assert_eq!(found(&tally), []);

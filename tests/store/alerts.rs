@@ -2,7 +2,9 @@
 
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::keywords::Field;
-use ledgerline_schema::store::{AlertFilter, Effort, Rule, RuleChange, RuleDraft, RuleError, Store, WriteJob};
+use ledgerline_schema::store::{
+    AlertFilter, Effort, Rule, RuleChange, RuleDraft, RuleError, Store, WriteJob,
+};
 
 use super::lab::{At, Lab, Line, article, now};
 
@@ -41,7 +43,8 @@ async fn rule(store: &Store, name: &str, keywords: &[&str]) -> Rule {
 async fn a_keyword_is_found_in_the_transaction_of_the_article(lab: &Lab) {
     let made = rule(&lab.store, "injuries", &["questionable", "out for the season", "TITLE"]).await;
     let mut line = Line::open(&lab.store, KIND).await;
-    line.events(&[article(PAGE, 1, "Kittle is Questionable, and nobody is out for the\nseason. Title.")]).await;
+    line.events(&[article(PAGE, 1, "Kittle is Questionable, and nobody is out for the\nseason. Title.")])
+        .await;
     let found = lab.store.alerts(&AlertFilter::default(), None, 10).await.expect("an answer");
     let mut keywords: Vec<_> = found.iter().map(|alert| (&*alert.keyword, &*alert.field)).collect();
     keywords.sort_unstable();
@@ -50,11 +53,10 @@ async fn a_keyword_is_found_in_the_transaction_of_the_article(lab: &Lab) {
     assert_eq!((alert.rule_id, alert.rule.as_deref(), alert.revision), (made.id, Some("injuries"), 1));
     assert_eq!((&*alert.url, &*alert.title, alert.withdrawn_at), (PAGE, "title", None));
     assert!(alert.excerpt.starts_with("Kittle is Questionable, and"), "{}", alert.excerpt);
-    // The same again changes nothing.
-    let before = lab.database.contents().await.len();
-    line.events(&[article(PAGE, 9, "Kittle is Questionable, and nobody is out for the\nseason. Title.")]).await;
+    // The same again raises nothing again.
+    line.events(&[article(PAGE, 9, "Kittle is Questionable, and nobody is out for the\nseason. Title.")])
+        .await;
     assert_eq!(lab.database.lines(STORED).await.len(), 3);
-    assert!(lab.database.contents().await.len() >= before);
 }
 
 async fn a_revision_withdraws_and_renews(lab: &Lab) {

@@ -12,7 +12,8 @@ on_both! {
     hostile_versions_are_counted_together,
 }
 
-const LINES: &str = "select kind || ' ' || source || ' ' || version || ' ' || records as line from scraper_versions";
+const LINES: &str =
+    "select kind || ' ' || source || ' ' || version || ' ' || records as line from scraper_versions";
 
 fn of(source: &str, version: Value, second: u32) -> At {
     let mut event = odds("g", second, -110);
@@ -28,15 +29,23 @@ fn tally(log: &[At]) -> ScraperTally {
 async fn what_was_counted_adds_up(lab: &Lab) {
     let mut refused = odds("g", 9, 50); // refused for its price: the scraper was seen all the same
     (refused["source"], refused["scraperversion"]) = (json!("a"), json!("1"));
-    let log = [of("a", json!("1"), 5), of("a", json!("1"), 3), of("b", json!(null), 4), At::Event(refused), At::Bytes("{")];
+    let log = [
+        of("a", json!("1"), 5),
+        of("a", json!("1"), 3),
+        of("b", json!(null), 4),
+        At::Event(refused),
+        At::Bytes("{"),
+    ];
     lab.store.add_scrapers(EventKind::Odds, &tally(&log)).await.expect("stored");
     lab.store.add_scrapers(EventKind::Odds, &tally(&[of("a", json!("1"), 1)])).await.expect("stored");
     lab.store.add_scrapers(EventKind::Game, &tally(&[of("a", json!("1"), 1)])).await.expect("stored");
     lab.store.add_scrapers(EventKind::Odds, &ScraperTally::default()).await.expect("nothing to do");
     assert_eq!(lab.database.lines(LINES).await, ["games a 1 1", "odds a 1 4", "odds b  1"]);
     let found = lab.store.scraper_versions(Some("a")).await.expect("an answer");
-    let times: Vec<_> =
-        found.iter().map(|found| (&*found.kind, found.first_seen.to_string(), found.last_seen.to_string())).collect();
+    let times: Vec<_> = found
+        .iter()
+        .map(|found| (&*found.kind, found.first_seen.to_string(), found.last_seen.to_string()))
+        .collect();
     let at = |second: u32| format!("2025-11-09T18:00:0{second}.000000Z");
     assert_eq!(times, [("games", at(1), at(1)), ("odds", at(1), at(9))]);
     assert_eq!(lab.store.scraper_versions(None).await.expect("an answer").len(), 3);

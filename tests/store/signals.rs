@@ -132,7 +132,8 @@ async fn every_field_is_stored(lab: &Lab) {
             .map(|mut sample| {
                 sample["time"] = json!("2025-11-09T18:20:41Z"); // the cases' clock stands still
                 if sample["data"]["as_of"].is_string() {
-                    sample["data"]["as_of"] = json!(format!("2025-11-09T18:1{}:00Z", sample["data"]["result"].is_string() as u8));
+                    let minute = 10 + u8::from(sample["data"]["result"].is_string());
+                    sample["data"]["as_of"] = json!(format!("2025-11-09T18:{minute}:00Z"));
                 }
                 At::Event(sample)
             })

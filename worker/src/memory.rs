@@ -79,11 +79,11 @@ mod tests {
         let writers = 7;
         for consumed in [EventKind::ALL, &[EventKind::Odds], &[EventKind::Game, EventKind::Article]] {
             let shares = consumed.iter().map(|kind| memory.shares(*kind, consumed, writers));
-            let of_topic =
-                |shares: Shares| QUEUED_TAKES * shares.fetch_queue_kib as usize * 1_024 + shares.buffered_bytes;
+            let of_topic = |shares: Shares| {
+                QUEUED_TAKES * shares.fetch_queue_kib as usize * 1_024 + shares.buffered_bytes
+            };
             let cached = memory.shares(EventKind::Odds, consumed, writers).cached_selections;
-            let all =
-                shares.map(of_topic).sum::<usize>() + (writers + 1) * cached * CACHED_SELECTION_BYTES;
+            let all = shares.map(of_topic).sum::<usize>() + (writers + 1) * cached * CACHED_SELECTION_BYTES;
             let budget = 64 << 20;
             assert!((budget - 16_384..=budget).contains(&all), "{consumed:?}: {all}");
         }

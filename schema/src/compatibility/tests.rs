@@ -26,7 +26,8 @@ fn found(later: &Value) -> Vec<String> {
 
 #[test]
 fn what_an_author_of_a_scraper_would_notice_is_found() {
-    let gone = odds("/$defs/Outcome/properties", |fields| drop(fields.as_object_mut().unwrap().remove("line")));
+    let gone =
+        odds("/$defs/Outcome/properties", |fields| drop(fields.as_object_mut().unwrap().remove("line")));
     assert_eq!(found(&gone), ["data.outcomes[].line: is gone"]);
     let required = odds("/$defs/Outcome/required", |names| *names = json!(["side", "line"]));
     assert_eq!(found(&required), ["data.outcomes[].line: is required now"]);
@@ -73,7 +74,8 @@ fn a_schema_that_refers_to_itself_is_answered() {
 
 fn leaf() -> impl Strategy<Value = Value> {
     let kinds = proptest::sample::subsequence(vec!["string", "integer", "number", "boolean", "null"], 1..=3);
-    let bounds = (proptest::option::of(-2i64..3), proptest::option::of(-2i64..3), proptest::option::of(0u64..3));
+    let bounds =
+        (proptest::option::of(-2i64..3), proptest::option::of(-2i64..3), proptest::option::of(0u64..3));
     let typed = (kinds, bounds).prop_map(|(kinds, (low, high, length))| {
         let mut schema = json!({"type": kinds});
         for (word, bound) in [("minimum", low), ("exclusiveMaximum", high)] {
@@ -90,13 +92,18 @@ fn leaf() -> impl Strategy<Value = Value> {
     let chosen = listed.clone().prop_map(|values| {
         json!({"oneOf": values.iter().map(|value| json!({"const": value, "type": "string"})).collect::<Vec<_>>()})
     });
-    prop_oneof![typed, listed.prop_map(|values| json!({"enum": values})), chosen, Just(json!(true)), Just(json!({}))]
+    prop_oneof![
+        typed,
+        listed.prop_map(|values| json!({"enum": values})),
+        chosen,
+        Just(json!(true)),
+        Just(json!({}))
+    ]
 }
 
 fn schema() -> impl Strategy<Value = Value> {
-    let optional = (leaf(), any::<bool>()).prop_map(|(leaf, null)| {
-        if null { json!({"anyOf": [leaf, {"type": "null"}]}) } else { leaf }
-    });
+    let optional = (leaf(), any::<bool>())
+        .prop_map(|(leaf, null)| if null { json!({"anyOf": [leaf, {"type": "null"}]}) } else { leaf });
     let list = leaf().prop_map(|leaf| json!({"type": "array", "items": leaf}));
     let field = proptest::option::weighted(0.8, prop_oneof![optional, list]);
     let required = proptest::sample::subsequence(vec!["a", "b", "c"], 0..=3);
@@ -110,7 +117,16 @@ fn schema() -> impl Strategy<Value = Value> {
 
 fn value() -> impl Strategy<Value = Value> {
     let plain = proptest::sample::select(vec![
-        json!(null), json!(true), json!(-1), json!(0), json!(2), json!(0.5), json!(""), json!("a"), json!("b"), json!("abc"),
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(0),
+        json!(2),
+        json!(0.5),
+        json!(""),
+        json!("a"),
+        json!("b"),
+        json!("abc"),
     ]);
     let list = proptest::collection::vec(plain.clone(), 0..3).prop_map(Value::from);
     prop_oneof![3 => plain, 1 => list]

@@ -58,8 +58,7 @@ fn message(kind: EventKind, schemas: &mut Map<String, Value>) -> Value {
             schemas.extend(types);
         }
     }
-    let examples: Vec<Value> =
-        kind.samples().into_iter().map(|sample| json!({"payload": sample})).collect();
+    let examples: Vec<Value> = kind.samples().into_iter().map(|sample| json!({"payload": sample})).collect();
     json!({
         "name": kind.event_type(),
         "contentType": "application/cloudevents+json",

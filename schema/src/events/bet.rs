@@ -40,7 +40,11 @@ pub(super) fn line(market: Market, line: Option<f64>) -> Result<Option<f32>, Rej
 }
 
 /// Checks a line and narrows it: any multiple of 0.25 up to 100,000 is exact as f32.
-pub(super) fn line_if_given(field: &str, market: Market, line: Option<f64>) -> Result<Option<f32>, Rejection> {
+pub(super) fn line_if_given(
+    field: &str,
+    market: Market,
+    line: Option<f64>,
+) -> Result<Option<f32>, Rejection> {
     let Some(line) = line else { return Ok(None) };
     ensure(market != Market::Moneyline, field, "must be absent for moneyline")?;
     ensure((line * 4.0).fract() == 0.0, field, "not a multiple of 0.25")?;

@@ -167,8 +167,5 @@ pub fn analyses() -> Vec<Value> {
     let mut settled = bet("2025-11-11T04:20:00Z");
     settled["result"] = json!("lost");
     settled["settled_at"] = json!("2025-11-11T04:20:00Z");
-    vec![
-        analysis(0xe1, "2025-11-09T18:20:41Z", open),
-        analysis(0xe2, "2025-11-11T04:20:41Z", settled),
-    ]
+    vec![analysis(0xe1, "2025-11-09T18:20:41Z", open), analysis(0xe2, "2025-11-11T04:20:41Z", settled)]
 }

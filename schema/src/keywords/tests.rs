@@ -30,7 +30,8 @@ fn words_are_found_whole_whatever_their_case_and_the_blanks_between_them() {
 
 #[test]
 fn a_rule_looks_where_it_is_told_and_the_title_comes_first() {
-    let rules = [rule(1, Field::Title, &["a"]), rule(2, Field::Body, &["a"]), rule(3, Field::Any, &["a", "A"])];
+    let rules =
+        [rule(1, Field::Title, &["a"]), rule(2, Field::Body, &["a"]), rule(3, Field::Any, &["a", "A"])];
     let line = |rule: i64, keyword: &str, field| (rule, keyword.to_owned(), field);
     assert_eq!(
         found(&rules, "a", "a"),
@@ -47,7 +48,8 @@ fn a_rule_looks_where_it_is_told_and_the_title_comes_first() {
 #[test]
 fn an_excerpt_shows_the_place_in_the_words_of_the_text() {
     let matcher = Matcher::new(&[rule(1, Field::Any, &["Q U"])]).unwrap();
-    let body = format!("{} K\u{1b}elvin \u{212a} \n\t q \u{2028} u then {}", "x".repeat(200), "y".repeat(200));
+    let body =
+        format!("{} K\u{1b}elvin \u{212a} \n\t q \u{2028} u then {}", "x".repeat(200), "y".repeat(200));
     let hits = matcher.hits("", &body);
     let [hit] = hits.as_slice() else { panic!("{hits:?}") };
     assert!(hit.excerpt.starts_with("…x") && hit.excerpt.ends_with("y…"), "{}", hit.excerpt);
@@ -60,7 +62,9 @@ fn no_rule_finds_nothing_and_a_blank_keyword_is_none() {
     assert!(Matcher::new(&[]).unwrap().is_empty());
     assert_eq!(found(&[], "a", "b"), []);
     assert_eq!(found(&[rule(1, Field::Any, &[""])], "a", "b"), []);
-    for (keyword, good) in [("a", true), ("a b", true), ("", false), (" ", false), (" a", false), ("a\0", false)] {
+    for (keyword, good) in
+        [("a", true), ("a b", true), ("", false), (" ", false), (" a", false), ("a\0", false)]
+    {
         assert_eq!(check_keyword(keyword).is_ok(), good, "{keyword:?}");
     }
     assert!(check_keyword(&"x".repeat(101)).is_err());
@@ -70,9 +74,9 @@ fn no_rule_finds_nothing_and_a_blank_keyword_is_none() {
 fn naive(keyword: &str, text: &str) -> bool {
     let (keyword, text) = (folded(keyword), folded(text));
     let starts = text.char_indices().map(|(start, _)| start);
-    starts.into_iter().any(|start| {
-        text[start..].starts_with(&keyword) && is_whole(&text, start, start + keyword.len())
-    })
+    starts
+        .into_iter()
+        .any(|start| text[start..].starts_with(&keyword) && is_whole(&text, start, start + keyword.len()))
 }
 
 proptest! {

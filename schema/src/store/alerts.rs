@@ -138,7 +138,8 @@ async fn load(
             alerts::record_offset,
         ));
         let rows: Vec<Row> = with_conn!(conn, c => query.load(c).await)?;
-        for (article, id, rule_id, keyword, field, excerpt, revision, at, withdrawn_at, record_offset) in rows {
+        for (article, id, rule_id, keyword, field, excerpt, revision, at, withdrawn_at, record_offset) in rows
+        {
             let id = Some(id);
             let alert =
                 Alert { id, field, excerpt, revision, at, withdrawn_at, record_offset, changed: false };

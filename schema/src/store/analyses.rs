@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::append::{Key, Keyed, NO_LINE, ROWS_PER_STATEMENT, Standing, interned, line_name, questions, settle};
+use super::append::{
+    Key, Keyed, NO_LINE, ROWS_PER_STATEMENT, Standing, interned, line_name, questions, settle,
+};
 use super::error::WriteError;
 use super::rows::{Applied, RefKey};
 use super::sqlite_rows::blocking;
@@ -32,10 +34,7 @@ pub(super) async fn write(
 }
 
 /// What is stored under the keys of these rows.
-pub(super) async fn standing(
-    conn: &mut Conn<'_>,
-    rows: &[Keyed<'_, AnalysisRow>],
-) -> QueryResult<Standing> {
+pub(super) async fn standing(conn: &mut Conn<'_>, rows: &[Keyed<'_, AnalysisRow>]) -> QueryResult<Standing> {
     type Names = (String, String, String, String, String, String, f32);
     let mut standing = Standing::new();
     for (refs, times) in questions(rows) {

@@ -160,18 +160,13 @@ impl<F> Settled<'_, F> {
         if inserted != self.new.len() {
             return Err(StoreError::Race.into());
         }
-        let rows =
-            RowCounts { inserted: inserted as i64, duplicate: self.duplicate, ..RowCounts::default() };
+        let rows = RowCounts { inserted: inserted as i64, duplicate: self.duplicate, ..RowCounts::default() };
         Ok(Applied { rows, conflicts: self.conflicts, ..Applied::default() })
     }
 }
 
 /// Records whose row is not there, or has another content.
-pub(super) fn unapplied<F: Fact>(
-    rows: &[F],
-    refs: &HashMap<RefKey, i64>,
-    standing: &Standing,
-) -> Unapplied {
+pub(super) fn unapplied<F: Fact>(rows: &[F], refs: &HashMap<RefKey, i64>, standing: &Standing) -> Unapplied {
     let mut unapplied = Unapplied::default();
     unapplied.absent.extend(rows.iter().filter(|row| !refs.contains_key(row.game())).map(Fact::record));
     for Keyed { key, row } in keyed(rows, refs) {

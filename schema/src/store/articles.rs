@@ -110,8 +110,7 @@ async fn load<'a>(
             let version = Version { time, sequence: 0, content_hash };
             let key = keys.binary_search(&url_hash.as_slice()).map(|index| keys[index]);
             let key = key.map_err(|_| diesel::result::Error::NotFound)?;
-            let article =
-                Article { id: Some(id), revision, version, newest: None, revisions: Vec::new() };
+            let article = Article { id: Some(id), revision, version, newest: None, revisions: Vec::new() };
             found.insert(key, article);
         }
     }

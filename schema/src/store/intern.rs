@@ -121,11 +121,7 @@ impl Interned {
 }
 
 /// Finds or makes the ids that the rows need.
-pub(super) async fn intern(
-    conn: &mut Conn<'_>,
-    known: &mut Known,
-    rows: &Rows,
-) -> QueryResult<Interned> {
+pub(super) async fn intern(conn: &mut Conn<'_>, known: &mut Known, rows: &Rows) -> QueryResult<Interned> {
     let cache = &mut known.selections;
     match rows {
         Rows::Odds(rows) => {

@@ -72,12 +72,7 @@ impl Rivals {
         let manager = PostgresManager::new(config, url.expose_secret())?;
         let copying = manager.client().await.map_err(StoreError::Unavailable)?;
         let inserting = manager.dial().await.map_err(StoreError::Unavailable)?;
-        Ok(Self {
-            manager,
-            copying,
-            inserting,
-            known: Known::new(config.pool.cached_selections()),
-        })
+        Ok(Self { manager, copying, inserting, known: Known::new(config.pool.cached_selections()) })
     }
 
     /// The rows of a batch, sorted by key; interns what they need.

@@ -141,8 +141,7 @@ impl Store {
     /// Why it was not made.
     pub async fn create_rule(&self, draft: &RuleDraft, by: &RuleChange<'_>) -> Result<Rule, RuleError> {
         draft.check()?;
-        let made = self.change_rule(Order::Create(draft), by).await?;
-        made.ok_or_else(|| StoreError::from(diesel::result::Error::NotFound).into())
+        self.change_rule(Order::Create(draft), by).await
     }
 
     /// Replaces a rule whole. Alerts that it has raised stand until their article is revised.
@@ -156,7 +155,7 @@ impl Store {
         by: &RuleChange<'_>,
     ) -> Result<Rule, RuleError> {
         draft.check()?;
-        self.change_rule(Order::Update(id, draft), by).await?.ok_or(RuleError::Missing(id))
+        self.change_rule(Order::Update(id, draft), by).await
     }
 
     /// Deletes a rule. Its alerts stay. Answers what it was.
@@ -164,14 +163,10 @@ impl Store {
     /// # Errors
     /// Why it was not deleted.
     pub async fn delete_rule(&self, id: i64, by: &RuleChange<'_>) -> Result<Rule, RuleError> {
-        self.change_rule(Order::Delete(id), by).await?.ok_or(RuleError::Missing(id))
+        self.change_rule(Order::Delete(id), by).await
     }
 
-    async fn change_rule(
-        &self,
-        order: Order<'_>,
-        by: &RuleChange<'_>,
-    ) -> Result<Option<Rule>, RuleError> {
+    async fn change_rule(&self, order: Order<'_>, by: &RuleChange<'_>) -> Result<Rule, RuleError> {
         let mut session = self.checkout().await?;
         match session.conn() {
             Conn::Postgres(c) => {
@@ -185,50 +180,42 @@ impl Store {
 }
 
 /// The set's version goes first: its row is the lock of all changes.
-async fn change(
-    conn: &mut Conn<'_>,
-    order: Order<'_>,
-    by: &RuleChange<'_>,
-) -> Result<Option<Rule>, RuleError> {
+async fn change(conn: &mut Conn<'_>, order: Order<'_>, by: &RuleChange<'_>) -> Result<Rule, RuleError> {
     let counted =
         diesel::update(alert_rule_set::table).set(alert_rule_set::version.eq(alert_rule_set::version + 1));
     with_conn!(conn, c => counted.execute(c).await)?;
-    let (action, changed) = match order {
-        Order::Create(draft) => ("rule_create", Some(create(conn, draft, by.now).await?)),
+    let (action, rule) = match order {
+        Order::Create(draft) => ("rule_create", create(conn, draft, by.now).await?),
         Order::Update(id, draft) => ("rule_update", update(conn, id, draft, by.now).await?),
         Order::Delete(id) => ("rule_delete", delete(conn, id).await?),
     };
-    let Some(rule) = &changed else { return Ok(None) };
     check_room(conn).await?;
-    leave_trail(conn, action, rule, by).await?;
-    Ok(changed)
+    leave_trail(conn, action, &rule, by).await?;
+    Ok(rule)
 }
 
 async fn create(conn: &mut Conn<'_>, draft: &RuleDraft, now: UtcMicros) -> Result<Rule, RuleError> {
     let values = (written(draft), rules::created_at.eq(now), rules::updated_at.eq(now));
     let insert = diesel::insert_into(rules::table).values(values).returning(rules::id);
     let ids: Vec<i64> = with_conn!(conn, c => insert.load(c).await)?;
-    let id = ids.into_iter().next().ok_or(diesel::result::Error::NotFound)?;
-    Ok(Rule { id, draft: draft.clone(), created_at: now, updated_at: now })
+    existing(conn, ids.into_iter().next().unwrap_or_default()).await
 }
 
-async fn update(
-    conn: &mut Conn<'_>,
-    id: i64,
-    draft: &RuleDraft,
-    now: UtcMicros,
-) -> Result<Option<Rule>, RuleError> {
-    let update =
-        diesel::update(rules::table.find(id)).set((written(draft), rules::updated_at.eq(now)));
+async fn update(conn: &mut Conn<'_>, id: i64, draft: &RuleDraft, now: UtcMicros) -> Result<Rule, RuleError> {
+    let update = diesel::update(rules::table.find(id)).set((written(draft), rules::updated_at.eq(now)));
     with_conn!(conn, c => update.execute(c).await)?;
-    Ok(find(conn, id).await?)
+    existing(conn, id).await
 }
 
-async fn delete(conn: &mut Conn<'_>, id: i64) -> Result<Option<Rule>, RuleError> {
-    let rule = find(conn, id).await?;
+async fn delete(conn: &mut Conn<'_>, id: i64) -> Result<Rule, RuleError> {
+    let rule = existing(conn, id).await?;
     let delete = diesel::delete(rules::table.find(id));
     with_conn!(conn, c => delete.execute(c).await)?;
     Ok(rule)
+}
+
+async fn existing(conn: &mut Conn<'_>, id: i64) -> Result<Rule, RuleError> {
+    find(conn, id).await?.ok_or(RuleError::Missing(id))
 }
 
 type Written<'a> = (
@@ -341,7 +328,8 @@ pub(super) async fn matcher(conn: &mut Conn<'_>, known: &mut KnownRules) -> Quer
         rule.keywords.truncate(room); // more than the bound only where somebody wrote rules by hand
         room -= rule.keywords.len();
     }
-    let matcher = Matcher::new(&rules).map_err(|error| diesel::result::Error::QueryBuilderError(error.into()))?;
+    let matcher =
+        Matcher::new(&rules).map_err(|error| diesel::result::Error::QueryBuilderError(error.into()))?;
     let matcher = Arc::new(matcher);
     *known = Some((version, Arc::clone(&matcher)));
     Ok(matcher)

@@ -80,11 +80,7 @@ impl Store {
     }
 }
 
-async fn add(
-    conn: &mut Conn<'_>,
-    kind: EventKind,
-    counts: &[(&Scraper, &Sightings)],
-) -> QueryResult<()> {
+async fn add(conn: &mut Conn<'_>, kind: EventKind, counts: &[(&Scraper, &Sightings)]) -> QueryResult<()> {
     for (scraper, sightings) in counts {
         let add = diesel::sql_query(ADD)
             .bind::<Text, _>(kind.name())

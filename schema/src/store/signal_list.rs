@@ -123,34 +123,36 @@ impl Store {
             .filter(older)
             .filter(signals::detected_at.ge(filter.since.unwrap_or(UtcMicros::EARLIEST)))
             .filter(signals::severity.eq_any(strong))
-            .filter(signals::market.eq(filter.market.map_or("", Market::name)).or(unset(filter.market.is_none())))
+            .filter(
+                signals::market.eq(filter.market.map_or("", Market::name)).or(unset(filter.market.is_none())),
+            )
             .order((signals::detected_at.desc(), signals::id.desc()))
             .limit(limit)
             .select((
-            signals::id,
-            game_refs::system,
-            game_refs::external_id,
-            (signals::detector, signals::detector_version),
-            signals::signal_type,
-            signals::market,
-            signals::period,
-            signals::participant,
-            signals::side,
-            signals::line,
-            signals::detected_at,
-            (signals::window_start, signals::window_end),
-            (signals::line_from, signals::line_to),
-            (signals::price_from, signals::price_to),
-            signals::tickets_pct,
-            signals::money_pct,
-            (signals::magnitude, signals::magnitude_unit),
-            signals::confidence,
-            signals::severity,
-            signals::expires_at,
-            signals::evidence,
-            signals::signal_id,
-            signals::source,
-        ));
+                signals::id,
+                game_refs::system,
+                game_refs::external_id,
+                (signals::detector, signals::detector_version),
+                signals::signal_type,
+                signals::market,
+                signals::period,
+                signals::participant,
+                signals::side,
+                signals::line,
+                signals::detected_at,
+                (signals::window_start, signals::window_end),
+                (signals::line_from, signals::line_to),
+                (signals::price_from, signals::price_to),
+                signals::tickets_pct,
+                signals::money_pct,
+                (signals::magnitude, signals::magnitude_unit),
+                signals::confidence,
+                signals::severity,
+                signals::expires_at,
+                signals::evidence,
+                signals::signal_id,
+                signals::source,
+            ));
         Ok(match &filter.game {
             None => with_conn!(conn, c => query.load(c).await)?,
             Some((system, id)) => {

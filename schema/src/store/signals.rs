@@ -32,10 +32,7 @@ pub(super) async fn write(
 }
 
 /// What is stored under the keys of these rows.
-pub(super) async fn standing(
-    conn: &mut Conn<'_>,
-    rows: &[Keyed<'_, SignalRow>],
-) -> QueryResult<Standing> {
+pub(super) async fn standing(conn: &mut Conn<'_>, rows: &[Keyed<'_, SignalRow>]) -> QueryResult<Standing> {
     type Names = (String, String, String, String, String, String, String);
     let mut standing = Standing::new();
     for (refs, minutes) in questions(rows) {

@@ -15,8 +15,8 @@ use super::intern::{Interned, Known, Lookups, intern};
 use super::pool::Session;
 use super::rows::{Applied, Look, WriteJob};
 use super::{
-    AsyncSqlite, Conn, Effort, Halt, Store, analyses, articles, games, insert, isolate, ledger, odds, signals,
-    with_conn,
+    AsyncSqlite, Conn, Effort, Halt, Store, analyses, articles, games, insert, isolate, ledger, odds,
+    signals, with_conn,
 };
 use crate::batch::{DeadRecord, Dispositions, RowCounts};
 use crate::events::Rows;
@@ -121,11 +121,7 @@ async fn write_sqlite(
 }
 
 /// Ids are made before the transaction, unless refused records are looked for: then each part makes its own.
-async fn interned(
-    conn: &mut Conn<'_>,
-    known: &mut Known,
-    job: &WriteJob<'_>,
-) -> QueryResult<Interned> {
+async fn interned(conn: &mut Conn<'_>, known: &mut Known, job: &WriteJob<'_>) -> QueryResult<Interned> {
     match job.effort {
         Effort::Whole => intern(conn, known, &job.batch.rows).await,
         Effort::Isolate => Ok(Interned::Nothing),

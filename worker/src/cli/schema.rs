@@ -83,7 +83,8 @@ fn print(out: &mut impl Write, config: &Config, what: &What) -> anyhow::Result<E
 fn check(out: &mut impl Write, folder: &Path) -> anyhow::Result<Ending> {
     let mut broken = 0;
     for file in contracts(folder)? {
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let earlier: Value =
             serde_json::from_str(&text).with_context(|| format!("{}: not JSON", file.display()))?;
         let event_type = earlier.pointer("/properties/type/const").and_then(Value::as_str);
@@ -103,7 +104,8 @@ fn check(out: &mut impl Write, folder: &Path) -> anyhow::Result<Ending> {
 
 /// The `*.json` of a folder, in the order of their names.
 fn contracts(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read folder {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read folder {}", folder.display()))?;
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read folder {}", folder.display()))?.path();
@@ -147,8 +149,12 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_told_the_known_ones() {
-        let error = print(&mut Vec::new(), &Config::default(), &What::Json { kind: "odd".into() }).unwrap_err();
-        assert_eq!(error.to_string(), "\"odd\" is no kind of event; there are games, odds, articles, sharp-signals, betting-analyses");
+        let error =
+            print(&mut Vec::new(), &Config::default(), &What::Json { kind: "odd".into() }).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\"odd\" is no kind of event; there are games, odds, articles, sharp-signals, betting-analyses"
+        );
     }
 
     /// The contracts as files, one of them changed.
