@@ -245,12 +245,15 @@ fn compare_types((a, b): (&Map<String, Value>, &Map<String, Value>), path: &str,
             }
         }
     }
-    let width = |schema: &Map<String, Value>| schema.get("format").and_then(Value::as_str).map(width_of);
     match (width(a), width(b)) {
         (_, None) => {}
         (Some(before), Some(now)) if before.0 == now.0 && before.1 <= now.1 => {}
         (None | Some(_), Some(_)) => found.push(at(path, "format is new, another one, or narrower")),
     }
+}
+
+fn width(schema: &Map<String, Value>) -> Option<(&str, u32)> {
+    schema.get("format").and_then(Value::as_str).map(width_of)
 }
 
 /// A format as what it bounds and how wide it is.

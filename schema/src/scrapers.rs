@@ -78,7 +78,7 @@ impl ScraperTally {
         let version = attributes.scraper_version.as_deref().unwrap_or("");
         let once = Sightings { records: 1, first: attributes.observed_at, last: attributes.observed_at };
         let key = ScraperKey { source: &attributes.source, version };
-        let is_last = |(scraper, _): &(&Scraper, &mut Sightings)| key.equivalent(scraper);
+        let is_last = |(scraper, _): &(&Scraper, &mut Sightings)| key.equivalent(*scraper);
         if let Some((_, sightings)) = self.seen.get_index_mut(self.last).filter(is_last) {
             return sightings.add(&once);
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::sqlite_rows::blocking;
+use super::sqlite_rows::{blocking, insert_alerts};
 use super::{Conn, with_conn};
 use crate::events::article::ArticleRow;
 use crate::keywords::{Hit, Matcher};
@@ -176,20 +176,13 @@ async fn insert(conn: &mut Conn<'_>, new: Vec<NewAlert>) -> QueryResult<()> {
             }
             Ok(())
         }
-        Conn::Sqlite(c) => {
-            let insert_all = move |c: &mut SqliteConnection| {
-                use diesel::RunQueryDsl;
-                let mut insert = |alert| diesel::insert_into(alerts::table).values(alert).execute(c);
-                new.iter().try_for_each(|alert| insert(alert).map(drop))
-            };
-            blocking(c, insert_all).await
-        }
+        Conn::Sqlite(c) => blocking(c, move |c| insert_alerts(c, &new)).await,
     }
 }
 
 #[derive(Debug, Insertable)]
 #[diesel(table_name = alerts)]
-struct NewAlert {
+pub(super) struct NewAlert {
     article_id: i64,
     rule_id: i64,
     keyword: String,

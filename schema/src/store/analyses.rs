@@ -10,7 +10,7 @@ use super::append::{
 };
 use super::error::WriteError;
 use super::rows::{Applied, RefKey};
-use super::sqlite_rows::blocking;
+use super::sqlite_rows::{blocking, insert_analyses};
 use super::{Conn, with_conn};
 use crate::batch::Records;
 use crate::events::betting_analysis::AnalysisRow;
@@ -70,22 +70,13 @@ async fn insert(conn: &mut Conn<'_>, rows: Vec<NewAnalysis>) -> QueryResult<usiz
             }
             Ok(inserted)
         }
-        Conn::Sqlite(c) => {
-            let insert_all = move |c: &mut SqliteConnection| {
-                use diesel::RunQueryDsl;
-                let insert = |row: &NewAnalysis| {
-                    diesel::insert_into(table).values(row).on_conflict_do_nothing().execute(c)
-                };
-                rows.iter().map(insert).sum()
-            };
-            blocking(c, insert_all).await
-        }
+        Conn::Sqlite(c) => blocking(c, move |c| insert_analyses(c, &rows)).await,
     }
 }
 
 #[derive(Insertable)]
 #[diesel(table_name = analyses)]
-struct NewAnalysis {
+pub(super) struct NewAnalysis {
     game_ref_id: i64,
     as_of: UtcMicros,
     model: String,

@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use super::append::{Key, Keyed, ROWS_PER_STATEMENT, Standing, interned, questions, settle};
 use super::error::WriteError;
 use super::rows::{Applied, RefKey};
-use super::sqlite_rows::blocking;
+use super::sqlite_rows::{blocking, insert_signals};
 use super::{Conn, with_conn};
 use crate::batch::Records;
 use crate::events::sharp_signal::SignalRow;
@@ -68,22 +68,13 @@ async fn insert(conn: &mut Conn<'_>, rows: Vec<NewSignal>) -> QueryResult<usize>
             }
             Ok(inserted)
         }
-        Conn::Sqlite(c) => {
-            let insert_all = move |c: &mut SqliteConnection| {
-                use diesel::RunQueryDsl;
-                let insert = |row: &NewSignal| {
-                    diesel::insert_into(table).values(row).on_conflict_do_nothing().execute(c)
-                };
-                rows.iter().map(insert).sum()
-            };
-            blocking(c, insert_all).await
-        }
+        Conn::Sqlite(c) => blocking(c, move |c| insert_signals(c, &rows)).await,
     }
 }
 
 #[derive(Insertable)]
 #[diesel(table_name = signals)]
-struct NewSignal {
+pub(super) struct NewSignal {
     game_ref_id: i64,
     window_minute: UtcMicros,
     detector: String,
