@@ -220,7 +220,10 @@ fn with_kind(key: &UncasedStr) -> Uncased<'_> {
         let rest = small.strip_prefix("topics__")?.strip_prefix(&name.replace('-', "_"))?;
         Some(format!("topics__{name}{rest}")).filter(|_| name.contains('-') && rest.starts_with("__"))
     });
-    kind.map_or_else(|| key.into(), Uncased::from)
+    match kind {
+        Some(kind) => kind.into(),
+        None => key.into(),
+    }
 }
 
 /// Who runs this process, for the operators' trail: the login's name, else the number of the user.
