@@ -69,6 +69,9 @@ impl Sides<'_> {
         if *b == Value::Bool(false) && *a != Value::Bool(false) {
             return found.push(at(path, "takes nothing any more"));
         }
+        if a.get("default").is_some_and(|default| b.get("default") != Some(default)) {
+            found.push(at(path, "what is taken where it is left out is another value"));
+        }
         let (a, b) = (branches(self.earlier, a), branches(self.later, b));
         for taken in &a {
             let breaks_of = |branch: &Map<String, Value>| {
@@ -103,9 +106,6 @@ impl Sides<'_> {
             if a.get(word) != Some(now) {
                 found.push(at(path, &format!("{word} is new or another one")));
             }
-        }
-        if a.get("default") != b.get("default") && a.contains_key("default") {
-            found.push(at(path, "what is taken where it is left out is another value"));
         }
         self.compare_fields((a, b), path, levels, found);
         for (word, step) in [("items", "[]"), ("additionalProperties", ".*")] {
