@@ -65,14 +65,15 @@ begin
     for change in
         select verb, privilege, name, preposition, role
         from (values
-            -- The schema's version, what operators did and what was removed are not the worker's to write.
+            -- The schema's version, what operators did and decided, and what was removed are not the worker's to write.
             ('revoke', 'insert', 'from', 'ledgerline_worker',
-             'schema_version operator_actions removals __diesel_schema_migrations'),
+             'schema_version operator_actions removals alert_rules alert_rule_set __diesel_schema_migrations'),
             -- A record that comes at the offset of another one, after a truncation, takes the place of its dead letter.
             ('grant', 'update', 'to', 'ledgerline_worker',
-             'partition_offsets offset_ledger games game_refs articles dead_letters'),
-            ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters game_conflicts'),
-            ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions'),
+             'partition_offsets offset_ledger games game_refs articles alerts scraper_versions dead_letters'),
+            ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters game_conflicts alert_rules alert_rule_set'),
+            ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions alert_rules'),
+            ('grant', 'delete', 'to', 'ledgerline_operator', 'alert_rules'),
             -- Compaction and retention keep their accounts.
             ('grant', 'delete', 'to', 'ledgerline_maintenance', 'odds'),
             ('grant', 'insert', 'to', 'ledgerline_maintenance', 'removals'),

@@ -28,6 +28,12 @@ fn an_unknown_key_is_named_with_where_it_stands() {
 }
 
 #[test]
+fn a_kind_whose_name_has_a_hyphen_can_come_from_the_environment() {
+    let said = refused("", &[("LEDGERLINE_TOPICS__SHARP_SIGNALS__NAME", "odds")]);
+    assert!(said.contains("topics.odds.name and topics.sharp-signals.name"), "{said}");
+}
+
+#[test]
 fn a_value_out_of_range_is_named() {
     let cases = [
         ("[topics.odds.batch]\nrows = 0\n", "topics.odds.batch.rows"),

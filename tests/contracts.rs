@@ -199,6 +199,10 @@ fn a_value_of_the_wrong_json_type_is_refused_with_the_name_of_its_field() {
         (EventKind::Odds, "/data/market", "market"),
         (EventKind::Game, "/data/home_team", "home_team"),
         (EventKind::Article, "/data/tags", "tags"),
+        (EventKind::Signal, "/data/detector/name", "name"),
+        (EventKind::Signal, "/data/books/0", "books"),
+        (EventKind::Analysis, "/data/fair_probability", "fair_probability"),
+        (EventKind::Analysis, "/data/inputs/signal_ids", "signal_ids"),
     ] {
         let mut event = sample(kind);
         *event.pointer_mut(pointer).expect("a field") = json!({"not": "this"});
@@ -330,6 +334,25 @@ fn the_json_schema_of_each_kind_is_the_one_on_file() {
             "the JSON Schema of {} has changed. If it should: {refresh}",
             kind.name()
         );
+    }
+}
+
+#[test]
+fn the_asyncapi_document_is_the_one_on_file_and_describes_every_sample() {
+    let document = ledgerline_schema::events::asyncapi::document(|kind| kind.default_topic().to_owned());
+    let path = fixtures("asyncapi.json");
+    let refresh = "ledgerline schema asyncapi > tests/fixtures/asyncapi.json";
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{error}: {refresh}"));
+    let on_file: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(document == on_file, "the AsyncAPI document has changed. If it should: {refresh}");
+    for kind in EventKind::ALL {
+        let mut of_kind = document.clone();
+        of_kind["$ref"] = json!(format!("#/components/messages/{}/payload", kind.event_type()));
+        let schema = jsonschema::validator_for(&of_kind).expect("a JSON Schema");
+        for sample in EventKind::ALL.iter().flat_map(|other| other.samples()) {
+            let ours = sample["type"] == kind.event_type();
+            assert_eq!(schema.is_valid(&sample), ours, "{}: {sample}", kind.name());
+        }
     }
 }
 

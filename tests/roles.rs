@@ -1,5 +1,6 @@
 //! The roles of `docs/roles.sql`: the worker's is enough for a whole run, and is refused everything else.
 
+use ledgerline_schema::events::EventKind;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -59,7 +60,7 @@ fn is_refused(statement: &str, answer: Result<(), tokio_postgres::Error>) {
 }
 
 /// What the worker's role must never be able to do.
-const FORBIDDEN: [&str; 29] = [
+const FORBIDDEN: [&str; 33] = [
     "create table evil (id int)",
     "create temp table evil (id int)",
     "create schema evil",
@@ -81,6 +82,10 @@ const FORBIDDEN: [&str; 29] = [
     "update operator_actions set reason = 'evil'",
     "insert into removals values (1, 'compacted', 1, now())",
     "update removals set rows = 0",
+    "update sharp_signals set severity = 'high'",
+    "delete from alerts",
+    "insert into alert_rules (name) values ('evil')",
+    "update alert_rule_set set version = 0",
     "update lineages set topic = 'evil'",
     "update selections set line = 1",
     "update schema_version set version = 99",
@@ -94,15 +99,23 @@ const FORBIDDEN: [&str; 29] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn the_workers_role_may_work_and_nothing_else() {
     let roles = Roles::new().await;
-    let topics =
-        [kafka::topic("odds", 1).await, kafka::topic("games", 1).await, kafka::topic("articles", 1).await];
-    let [odds, games, articles] = &topics;
-    let named = [("odds", odds.as_str()), ("games", games), ("articles", articles)];
+    let mut topics = Vec::new();
+    for kind in EventKind::ALL {
+        topics.push((kind.name(), kafka::topic(kind.name(), 1).await));
+    }
+    let named: Vec<(&str, &str)> = topics.iter().map(|(kind, topic)| (*kind, topic.as_str())).collect();
+    let odds = &topics.iter().find(|(kind, _)| *kind == "odds").expect("odds").1;
     Setup::new(&roles.url("migrator"), &named).must(&["migrate", "up"]);
     roles.grant().await;
+    // So that articles raise alerts, withdraw and renew them.
+    let rule = "insert into alert_rules (name, keywords, field, enabled, created_at, updated_at) \
+                values ('injuries', '[\"injury report\"]', 'any', true, now(), now()); \
+                update alert_rule_set set version = version + 1";
+    roles.as_role("operator").await.batch_execute(rule).await.expect("the operator makes rules");
 
     let setup = Setup::new(&roles.url("worker"), &named);
-    let samples = ["odds", "games", "articles"].map(|kind| setup.must(&["schema", "samples", kind])).concat();
+    let samples = named.iter().map(|(kind, _)| setup.must(&["schema", "samples", kind]));
+    let samples = samples.collect::<String>() + &revised_article();
     let file = setup.folder.path().join("samples.ndjson");
     std::fs::write(&file, samples).expect("written");
     let file = file.display().to_string();
@@ -115,7 +128,7 @@ async fn the_workers_role_may_work_and_nothing_else() {
             .await
             .expect("produced");
         let mut worker = setup.start();
-        let ends: i64 = topics.iter().map(|topic| kafka::end(topic, 0)).sum();
+        let ends: i64 = topics.iter().map(|(_, topic)| kafka::end(topic, 0)).sum();
         let sql = "select coalesce(sum(next_offset), 0) from partition_offsets";
         eventually("every record to be stored", || async {
             (roles.database.number(sql).await == ends).then_some(())
@@ -125,6 +138,10 @@ async fn the_workers_role_may_work_and_nothing_else() {
         assert!(!worker.log().contains("permission denied"), "{}", worker.log());
     }
     assert_eq!(roles.database.number("select count(*) from dead_letters").await, 2);
+    let withdrawn = "select count(*) from alerts where withdrawn_at is not null";
+    assert_eq!(roles.database.number(withdrawn).await, 1);
+    let seen = "select count(distinct kind) from scraper_versions where version = '2.4.1'";
+    assert_eq!(roles.database.number(seen).await, EventKind::ALL.len() as i64);
     let reader = Setup { database_url: roles.url("reader"), ..Setup::new("", &named) };
     let verified: Value =
         serde_json::from_str(&reader.must(&["verify", "--kafka", "--strict", "--json"])).expect("JSON");
@@ -144,6 +161,14 @@ async fn the_workers_role_may_work_and_nothing_else() {
     roles.drop_now().await;
 }
 
+/// The sample article as it was read a minute later, without what the rule looks for.
+fn revised_article() -> String {
+    let mut article = EventKind::Article.samples().swap_remove(0);
+    article["time"] = json!("2025-11-09T18:22:00Z");
+    article["data"]["title"] = json!("Nothing to report");
+    format!("{article}\n")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_other_role_has_its_own_task() {
     let roles = Roles::new().await;
@@ -157,6 +182,8 @@ async fn every_other_role_has_its_own_task() {
             "operator",
             "insert into lineages (cluster_id, topic_id, topic, partition) values ('c', '', 't', 0)",
         ),
+        ("operator", "update alert_rules set enabled = false"),
+        ("operator", "delete from alert_rules"),
         ("maintenance", "delete from odds"),
         ("maintenance", "insert into removals values (1, 'expired', 1, now())"),
         ("maintenance", "update removals set rows = 2"),
@@ -176,6 +203,7 @@ async fn every_other_role_has_its_own_task() {
     let may_not = [
         ("operator", "delete from odds"),
         ("operator", "update odds set price = 2"),
+        ("operator", "delete from alerts"),
         ("operator", "create table evil (id int)"),
         ("maintenance", "delete from partition_offsets"),
         ("maintenance", "insert into odds values (1, now(), 1, 1, 1, 1)"),

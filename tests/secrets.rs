@@ -229,7 +229,8 @@ impl Servers {
              sasl_password_file = \"{}\"\nca_file = \"{authority}\"\nsession_timeout_ms = 6000\n\
              [database]\nurl = \"{}\"\nca_file = \"{authority}\"\n[database.pool]\ncheckout_timeout_ms = 1000\n\
              [http]\nlisten = \"127.0.0.1:{http}\"\n[log]\nlevel = \"trace\"\n\
-             [topics.odds]\nname = \"{topic}\"\n[topics.games]\nenabled = false\n[topics.articles]\nenabled = false\n",
+             [topics.odds]\nname = \"{topic}\"\n[topics.games]\nenabled = false\n[topics.articles]\nenabled = false\n\
+             [topics.sharp-signals]\nenabled = false\n[topics.betting-analyses]\nenabled = false\n",
             self.kafka.listeners[0],
             secret.display(),
             self.postgres.url("localhost", database),

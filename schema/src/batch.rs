@@ -6,6 +6,7 @@
 use crate::dead_letter::DeadLetter;
 use crate::events::envelope::Origin;
 use crate::events::{RawHeader, RawRecord, Rejection, Rows};
+use crate::scrapers::ScraperTally;
 use crate::time::UtcMicros;
 
 /// What became of the offsets of a range. Their sum is the length of the range.
@@ -194,6 +195,8 @@ pub struct Batch {
     pub tombstones: i64,
     /// Records that a filter passed over.
     pub skipped: i64,
+    /// Which scrapers the records are of.
+    pub scrapers: ScraperTally,
 }
 
 impl Batch {
@@ -208,6 +211,7 @@ impl Batch {
             records: Records::default(),
             tombstones: 0,
             skipped: 0,
+            scrapers: ScraperTally::default(),
         }
     }
 
@@ -219,7 +223,8 @@ impl Batch {
     pub fn push(&mut self, offset: i64, key: Option<&[u8]>, raw: &RawRecord<'_>) -> crate::events::Flags {
         self.advance(offset + 1);
         let number = self.records.push(offset, key, raw);
-        match self.rows.decode(number, raw) {
+        let scrapers = &mut self.scrapers;
+        match self.rows.decode_noting(number, raw, |attributes| scrapers.count(attributes)) {
             Ok(flags) => flags,
             Err(rejection) => {
                 self.dead.push(DeadRecord { record: number, rejection });
@@ -263,7 +268,7 @@ impl Batch {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let records = self.records.bytes.len() + self.records.index.len() * size_of::<RecordIndex>();
-        records + self.rows.held_bytes(self.records.bytes.len())
+        records + self.rows.held_bytes(self.records.bytes.len()) + self.scrapers.held_bytes()
     }
 
     /// Empties the batch and begins anew at `from`, with the memory that it has: each new one would grow by doubling.
@@ -272,6 +277,7 @@ impl Batch {
         self.dead.clear();
         self.records.bytes.clear();
         self.records.index.clear();
+        self.scrapers.restart();
         (self.from, self.to, self.tombstones, self.skipped) = (from, from, 0, 0);
     }
 

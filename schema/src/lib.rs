@@ -6,9 +6,12 @@
 
 pub mod batch;
 pub mod budget;
+pub mod compatibility;
 pub mod dead_letter;
 pub mod events;
+pub mod keywords;
 pub mod schema;
+pub mod scrapers;
 pub mod sql_types;
 pub mod store;
 pub mod time;

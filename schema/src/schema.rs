@@ -213,9 +213,143 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use crate::sql_types::{JsonText, UtcTimestamp};
+    use diesel::sql_types::{BigInt, Binary, Double, Float, Integer, Nullable, Text};
+    sharp_signals (id) {
+        id -> BigInt,
+        game_ref_id -> BigInt,
+        window_minute -> UtcTimestamp,
+        detector -> Text,
+        detector_version -> Text,
+        signal_type -> Text,
+        market -> Text,
+        period -> Text,
+        participant -> Text,
+        side -> Text,
+        line -> Nullable<Float>,
+        detected_at -> UtcTimestamp,
+        window_start -> UtcTimestamp,
+        window_end -> UtcTimestamp,
+        line_from -> Nullable<Float>,
+        line_to -> Nullable<Float>,
+        price_from -> Nullable<Integer>,
+        price_to -> Nullable<Integer>,
+        tickets_pct -> Nullable<Double>,
+        money_pct -> Nullable<Double>,
+        magnitude -> Nullable<Double>,
+        magnitude_unit -> Nullable<Text>,
+        confidence -> Nullable<Double>,
+        severity -> Text,
+        expires_at -> Nullable<UtcTimestamp>,
+        evidence -> JsonText,
+        signal_id -> Nullable<Text>,
+        content_hash -> Binary,
+        source -> Text,
+        observed_at -> UtcTimestamp,
+        lineage_id -> Integer,
+        record_offset -> BigInt,
+    }
+}
+
+diesel::table! {
+    use crate::sql_types::{JsonText, UtcTimestamp};
+    use diesel::sql_types::{BigInt, Binary, Double, Float, Integer, Nullable, Text};
+    betting_analyses (id) {
+        id -> BigInt,
+        game_ref_id -> BigInt,
+        as_of -> UtcTimestamp,
+        model -> Text,
+        model_version -> Text,
+        market -> Text,
+        period -> Text,
+        participant -> Text,
+        side -> Text,
+        line_key -> Float,
+        line -> Nullable<Float>,
+        fair_probability -> Double,
+        fair_price_american -> Nullable<Integer>,
+        sportsbook -> Nullable<Text>,
+        offered_price_american -> Nullable<Integer>,
+        vig_method -> Text,
+        edge -> Nullable<Double>,
+        kelly_fraction -> Nullable<Double>,
+        stake_units -> Nullable<Double>,
+        recommendation -> Text,
+        confidence -> Double,
+        rationale -> Text,
+        inputs -> JsonText,
+        result -> Text,
+        settled_at -> Nullable<UtcTimestamp>,
+        analysis_id -> Nullable<Text>,
+        content_hash -> Binary,
+        source -> Text,
+        observed_at -> UtcTimestamp,
+        lineage_id -> Integer,
+        record_offset -> BigInt,
+    }
+}
+
+diesel::table! {
+    use crate::sql_types::{JsonText, UtcTimestamp};
+    use diesel::sql_types::{BigInt, Bool, Text};
+    alert_rules (id) {
+        id -> BigInt,
+        name -> Text,
+        keywords -> JsonText,
+        field -> Text,
+        enabled -> Bool,
+        created_at -> UtcTimestamp,
+        updated_at -> UtcTimestamp,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Integer};
+    alert_rule_set (id) {
+        id -> Integer,
+        version -> BigInt,
+    }
+}
+
+diesel::table! {
+    use crate::sql_types::UtcTimestamp;
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+    alerts (id) {
+        id -> BigInt,
+        article_id -> BigInt,
+        rule_id -> BigInt,
+        keyword -> Text,
+        field -> Text,
+        excerpt -> Text,
+        revision -> Integer,
+        at -> UtcTimestamp,
+        withdrawn_at -> Nullable<UtcTimestamp>,
+        lineage_id -> Integer,
+        record_offset -> BigInt,
+    }
+}
+
+diesel::table! {
+    use crate::sql_types::UtcTimestamp;
+    use diesel::sql_types::{BigInt, Text};
+    scraper_versions (kind, source, version) {
+        kind -> Text,
+        source -> Text,
+        version -> Text,
+        first_seen -> UtcTimestamp,
+        last_seen -> UtcTimestamp,
+        records -> BigInt,
+    }
+}
+
 diesel::joinable!(odds -> selections (selection_id));
 diesel::joinable!(selections -> game_refs (game_ref_id));
 diesel::joinable!(game_refs -> games (game_id));
+diesel::joinable!(sharp_signals -> game_refs (game_ref_id));
+diesel::joinable!(betting_analyses -> game_refs (game_ref_id));
+diesel::joinable!(alerts -> articles (article_id));
+diesel::joinable!(alerts -> alert_rules (rule_id));
 diesel::allow_tables_to_appear_in_same_query!(
     schema_version,
     lineages,
@@ -230,4 +364,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     odds,
     articles,
     removals,
+    sharp_signals,
+    betting_analyses,
+    alert_rules,
+    alert_rule_set,
+    alerts,
+    scraper_versions,
 );

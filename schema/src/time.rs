@@ -58,10 +58,24 @@ impl UtcMicros {
         Self(self.0.saturating_add(micros).clamp(EARLIEST, LATEST))
     }
 
+    /// The start of the minute that this instant lies in.
+    #[must_use]
+    pub fn minute(self) -> Self {
+        let minute = 60 * Self::SECOND;
+        Self(self.0.div_euclid(minute) * minute)
+    }
+
     /// The start of the hour that this instant lies in.
     #[must_use]
     pub fn hour(self) -> Self {
         Self(self.0.div_euclid(Self::HOUR) * Self::HOUR)
+    }
+}
+
+/// As text, as everywhere outside PostgreSQL.
+impl serde::Serialize for UtcMicros {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

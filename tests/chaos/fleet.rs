@@ -35,7 +35,8 @@ impl Common {
              [database.pool]\nsize = 6\ncheckout_timeout_ms = 2000\nconnect_timeout_ms = 2000\n\
              [http]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n[shutdown]\ndrain_ms = 20000\n\
              [topics.odds]\nname = \"{topic}\"\n[topics.odds.batch]\nrows = 200\nage_ms = 50\n\
-             [topics.games]\nenabled = false\n[topics.articles]\nenabled = false\n"
+             [topics.games]\nenabled = false\n[topics.articles]\nenabled = false\n\
+             [topics.sharp-signals]\nenabled = false\n[topics.betting-analyses]\nenabled = false\n"
         )
     }
 }

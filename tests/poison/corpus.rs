@@ -118,6 +118,16 @@ pub fn good(kind: EventKind, name: &str) -> Value {
         EventKind::Article => {
             json!({"url": format!("https://example.com/{name}"), "title": "Title", "summary": "Summary"})
         }
+        EventKind::Signal => {
+            json!({"game": game, "market": "moneyline", "side": "home", "signal_type": "steam_move",
+            "detected_at": "2025-11-09T18:20:30Z", "window_start": "2025-11-09T18:18:00Z",
+            "window_end": "2025-11-09T18:20:30Z", "severity": "low", "detector": {"name": "detector", "version": "1"}})
+        }
+        EventKind::Analysis => {
+            json!({"game": game, "market": "moneyline", "side": "home", "as_of": "2025-11-09T18:20:30Z",
+            "model": {"name": "model", "version": "1"}, "fair_probability": 0.5, "recommendation": "pass",
+            "confidence": 0.5})
+        }
     };
     json!({"specversion": "1.0", "type": kind.event_type(), "id": name, "source": "test-scraper",
         "time": "2025-11-09T18:20:41Z", "correlationid": name, "data": data})

@@ -21,7 +21,7 @@ pub const TEXTS: [(&str, &str); 8] = [
 
 /// Strings that take any text: JSON pointer, and the expression on the stored row that gives it back; none is stored where
 /// there is no expression.
-const FREE: [(EventKind, &str, Option<&str>); 18] = [
+const FREE: [(EventKind, &str, Option<&str>); 24] = [
     (EventKind::Odds, "/id", None),
     (EventKind::Odds, "/source", None),
     (EventKind::Odds, "/correlationid", None),
@@ -40,10 +40,16 @@ const FREE: [(EventKind, &str, Option<&str>); 18] = [
     (EventKind::Article, "/data/language", Some("language")),
     (EventKind::Article, "/data/tags/0", Some("tags->>0")),
     (EventKind::Article, "/data/authors/0", Some("authors->>0")),
+    (EventKind::Signal, "/data/game/id", Some("r.external_id")),
+    (EventKind::Signal, "/data/detector/version", Some("detector_version")),
+    (EventKind::Signal, "/data/participant", Some("participant")),
+    (EventKind::Signal, "/data/evidence_event_ids/0", Some("evidence->'event_ids'->>0")),
+    (EventKind::Analysis, "/data/rationale", Some("rationale")),
+    (EventKind::Analysis, "/data/model/version", Some("model_version")),
 ];
 
 /// Strings of a closed form: each refuses all the texts together.
-const STRICT: [(EventKind, &str, Reason); 20] = [
+const STRICT: [(EventKind, &str, Reason); 28] = [
     (EventKind::Odds, "/specversion", Reason::NotCloudEvent),
     (EventKind::Odds, "/type", Reason::UnsupportedType),
     (EventKind::Odds, "/time", Reason::InvalidField),
@@ -64,6 +70,14 @@ const STRICT: [(EventKind, &str, Reason); 20] = [
     (EventKind::Article, "/time", Reason::InvalidField),
     (EventKind::Article, "/data/url", Reason::InvalidField),
     (EventKind::Article, "/data/published_at", Reason::InvalidField),
+    (EventKind::Signal, "/data/detector/name", Reason::InvalidField),
+    (EventKind::Signal, "/data/signal_id", Reason::InvalidField),
+    (EventKind::Signal, "/data/window_end", Reason::InvalidField),
+    (EventKind::Signal, "/data/trigger_book", Reason::InvalidField),
+    (EventKind::Analysis, "/data/model/name", Reason::InvalidField),
+    (EventKind::Analysis, "/data/as_of", Reason::InvalidField),
+    (EventKind::Analysis, "/data/sportsbook", Reason::InvalidField),
+    (EventKind::Analysis, "/data/recommendation", Reason::InvalidField),
 ];
 
 /// Every string with hostile text in it.

@@ -174,6 +174,8 @@ async fn check_row(client: &Client, sent: &Sent) -> Result<(), String> {
         }
         EventKind::Game => "games t",
         EventKind::Article => "articles t",
+        EventKind::Signal => "sharp_signals t join game_refs r on r.id = t.game_ref_id",
+        EventKind::Analysis => "betting_analyses t join game_refs r on r.id = t.game_ref_id",
     };
     let (expression, text) = match &sent.case.stores {
         Some((expression, text)) => (expression.as_str(), Some(text.as_str())),
@@ -289,7 +291,9 @@ async fn check_good_rows(database: &Database, good: usize) {
         .number(
             "select (select count(*) from readable_odds where external_id like 'good-%') \
              + (select count(*) from readable_games where external_id like 'good-%') \
-             + (select count(*) from readable_articles where canonical_url like '%/good-%')",
+             + (select count(*) from readable_articles where canonical_url like '%/good-%') \
+             + (select count(*) from readable_signals where external_id like 'good-%') \
+             + (select count(*) from readable_analyses where external_id like 'good-%')",
         )
         .await;
     assert_eq!(usize::try_from(stored), Ok(good));

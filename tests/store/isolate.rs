@@ -5,7 +5,7 @@ use ledgerline_schema::budget::{Budget, BudgetConfig};
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{ClaimAnswer, Effort, Halt, WriteError, WriteJob, WriteReport};
 
-use super::lab::{At, Lab, Line, article, claim, game, lineage, now, odds, request};
+use super::lab::{At, Lab, Line, analysis, article, claim, game, lineage, now, odds, request, signal};
 use crate::support::postgres::connect;
 
 on_both! {
@@ -18,7 +18,7 @@ on_both! {
     words_about_the_disk_blame_no_record,
     a_table_that_was_changed_under_us_blames_no_record,
     half_of_a_large_batch_may_be_refused,
-    refused_games_and_articles_are_set_aside_too,
+    refused_rows_of_every_kind_are_set_aside_too,
     too_many_refused_records_halt_the_partition,
     an_exempt_partition_is_not_held_to_its_budget,
 }
@@ -177,6 +177,8 @@ async fn a_table_that_was_changed_under_us_blames_no_record(lab: &Lab) {
             "language",
             vec![At::Event(article("https://a.example/1", 1, "text"))],
         ),
+        (EventKind::Signal, "sharp_signals", "severity", vec![At::Event(signal("a", 1, "low"))]),
+        (EventKind::Analysis, "betting_analyses", "edge", vec![At::Event(analysis("a", 1, 0.5))]),
     ] {
         let line = Line::open(&lab.store, kind).await;
         let batch = line.batch(&log);
@@ -203,7 +205,7 @@ async fn half_of_a_large_batch_may_be_refused(lab: &Lab) {
     assert_eq!(report.rows.inserted, 1_000);
 }
 
-async fn refused_games_and_articles_are_set_aside_too(lab: &Lab) {
+async fn refused_rows_of_every_kind_are_set_aside_too(lab: &Lab) {
     let refuse = |table: &str, when: &str| match lab.database.is_sqlite() {
         true => format!(
             "create trigger refuse_{table} before insert on {table} when {when} begin select raise(abort, 'no'); end"
@@ -236,6 +238,16 @@ async fn refused_games_and_articles_are_set_aside_too(lab: &Lab) {
     let read = |url: &str, body: &str| At::Event(article(&format!("https://example.com/{url}"), 1, body));
     let report = isolated(&mut articles, &[read("a", "bad"), read("b", "good")]).await;
     assert_eq!((dead(&report), report.rows.inserted), (vec![0], 1));
+    lab.database.change(&refuse("sharp_signals", "new.severity = 'high'")).await;
+    let mut signals = Line::open(&lab.store, EventKind::Signal).await;
+    let saw = |game: &str, severity: &str| At::Event(signal(game, 1, severity));
+    let report = isolated(&mut signals, &[saw("a", "low"), saw("b", "high"), saw("c", "low")]).await;
+    assert_eq!((dead(&report), report.rows.inserted), (vec![1], 2));
+    lab.database.change(&refuse("betting_analyses", "new.confidence > 0.9")).await;
+    let mut analyses = Line::open(&lab.store, EventKind::Analysis).await;
+    let made = |game: &str, confidence: f64| At::Event(analysis(game, 1, confidence));
+    let report = isolated(&mut analyses, &[made("a", 0.5), made("b", 0.95)]).await;
+    assert_eq!((dead(&report), report.rows.inserted), (vec![1], 1));
 }
 
 /// A budget of three dead letters in a row.

@@ -189,3 +189,31 @@ pub fn game(id: &str, second: u32, details: Value) -> Value {
 pub fn article(url: &str, second: u32, body: &str) -> Value {
     event("article.v1", second, json!({"url": url, "title": "title", "body": body}))
 }
+
+/// What a detector saw in a game: the severity tells contents apart.
+pub fn signal(game: &str, second: u32, severity: &str) -> Value {
+    let time = event("", second, Value::Null)["time"].clone();
+    event(
+        "sharp_signal.v1",
+        second,
+        json!({
+            "game": {"system": "test", "id": game}, "market": "spread", "side": "home", "line": -1.5,
+            "signal_type": "steam_move", "detected_at": time, "window_start": "2025-11-09T17:00:00Z",
+            "window_end": time, "severity": severity, "detector": {"name": "detector", "version": "1"},
+        }),
+    )
+}
+
+/// What a model makes of a game: the confidence tells contents apart.
+pub fn analysis(game: &str, second: u32, confidence: f64) -> Value {
+    let time = event("", second, Value::Null)["time"].clone();
+    event(
+        "betting_analysis.v1",
+        second,
+        json!({
+            "game": {"system": "test", "id": game}, "market": "spread", "side": "home", "line": -1.5, "as_of": time,
+            "model": {"name": "model", "version": "1"}, "fair_probability": 0.55, "recommendation": "lean",
+            "confidence": confidence,
+        }),
+    )
+}

@@ -23,6 +23,7 @@ macro_rules! on_both {
 
 mod lab;
 
+mod alerts;
 mod articles;
 mod boundaries;
 mod catalog;
@@ -39,4 +40,6 @@ mod operate;
 mod postgres;
 mod read;
 mod records;
+mod scrapers;
+mod signals;
 mod write;

@@ -94,6 +94,9 @@ async fn every_table_is_counted(lab: &Lab) {
         ("selections", 2),
         ("odds", 4),
         ("articles", 0),
+        ("alerts", 0),
+        ("sharp_signals", 0),
+        ("betting_analyses", 0),
         ("dead_letters", 1),
     ];
     assert_eq!(found, expected);

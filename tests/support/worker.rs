@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
+use ledgerline_schema::events::EventKind;
+
 use super::eventually;
 use super::kafka;
 
@@ -74,7 +76,7 @@ impl Setup {
             self.database_url,
             self.database_settings,
         );
-        for kind in ["games", "odds", "articles"] {
+        for kind in EventKind::ALL.iter().map(|kind| kind.name()) {
             match self.topics.iter().find(|(name, _)| *name == kind) {
                 Some((_, topic)) => text += &format!("[topics.{kind}]\nname = \"{topic}\"\n"),
                 None => text += &format!("[topics.{kind}]\nenabled = false\n"),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
-use figment::value::UncasedStr;
+use figment::value::{Uncased, UncasedStr};
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::DatabaseConfig;
 use ledgerline_schema::time::UtcMicros;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::config_error::without_secrets;
 use crate::maintenance::{CompactionConfig, RetentionConfig, Schedule};
-use crate::memory::{MemoryConfig, Shares};
+use crate::memory::MemoryConfig;
 
 mod topics;
 pub use topics::{BatchConfig, Topic, TopicConfig};
@@ -213,6 +213,19 @@ fn secret(name: &str) -> Option<String> {
     std::env::var(format!("{PREFIX}{name}")).ok()
 }
 
+/// A shell takes no hyphen in a name: `TOPICS__SHARP_SIGNALS__NAME` is the kind `sharp-signals`.
+fn with_kind(key: &UncasedStr) -> Uncased<'_> {
+    let small = key.as_str().to_ascii_lowercase();
+    let kind = EventKind::ALL.iter().map(|kind| kind.name()).find_map(|name| {
+        let rest = small.strip_prefix("topics__")?.strip_prefix(&name.replace('-', "_"))?;
+        Some(format!("topics__{name}{rest}")).filter(|_| name.contains('-') && rest.starts_with("__"))
+    });
+    match kind {
+        Some(kind) => kind.into(),
+        None => key.into(),
+    }
+}
+
 /// Who runs this process, for the operators' trail: the login's name, else the number of the user.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
@@ -240,7 +253,7 @@ impl Config {
         // Every key lies in a section, so a variable without `__` is none of ours.
         let ours =
             |key: &UncasedStr| key.as_str().contains("__") && !SECRETS.iter().any(|(name, _)| *name == key);
-        layers = layers.merge(Env::prefixed(PREFIX).filter(ours).split("__"));
+        layers = layers.merge(Env::prefixed(PREFIX).filter(ours).map(with_kind).split("__"));
         for (name, key) in SECRETS {
             if let Some(value) = secret(name) {
                 layers = layers.merge((key, value));
@@ -256,16 +269,10 @@ impl Config {
         Ok(config)
     }
 
-    /// Gives every queue and cache that has no bound of its own its share of the budget.
+    /// Gives the caches of ids, if they have no bound of their own, their share of the budget.
     fn share_memory(&mut self) {
-        let shares = self.shares();
-        self.kafka.fetch_queue_kib.get_or_insert(shares.fetch_queue_kib);
+        let shares = self.shares(EventKind::Odds);
         self.database.pool.cached_selections.get_or_insert(shares.cached_selections);
-    }
-
-    fn shares(&self) -> Shares {
-        let topics = EventKind::ALL.iter().filter(|kind| self.is_enabled(**kind)).count();
-        self.memory.shares(topics, self.writers(EventKind::Odds))
     }
 
     /// A secret in the environment comes over a file that holds it, like every other key.
@@ -303,7 +310,7 @@ impl Config {
             writers: self.writers(kind),
             batch: settings.batch,
             dead_letters: settings.dead_letters,
-            buffered_bytes: self.shares().buffered_bytes,
+            buffered_bytes: self.shares(kind).buffered_bytes,
         }
     }
 

@@ -14,6 +14,8 @@ use crate::config::{KafkaConfig, Security};
 
 /// How long one question to the cluster (metadata, watermarks, topic id) may take.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bound of a fetch queue where none is set, in KiB: a consumer beside the line.
+const FETCH_QUEUE_KIB: u64 = 1_024;
 /// How long creating or deleting topics may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -109,16 +111,15 @@ pub fn consumer_config(kafka: &KafkaConfig, group: &str) -> anyhow::Result<Clien
         .set("fetch.queue.backoff.ms", "50") // the default of 1 s makes gaps with a small queue
         .set("fetch.wait.max.ms", kafka.fetch_wait_ms.to_string())
         .set("fetch.error.backoff.ms", "100");
-    if let Some(kib) = kafka.fetch_queue_kib {
-        // The queue is looked at between answers, and an answer is compressed: what polled odds take unpacked is about ten
-        // times as much. A larger record still comes, when its partition is the first of an answer.
-        let answer_bytes = (kib * 1_024 / 16).clamp(64 << 10, 50 << 20);
-        config
-            .set("queued.max.messages.kbytes", kib.to_string())
-            .set("message.max.bytes", answer_bytes.to_string()) // may not be above the next; a consumer has no other use for it
-            .set("fetch.max.bytes", answer_bytes.to_string())
-            .set("max.partition.fetch.bytes", answer_bytes.to_string());
-    }
+    // The queue is looked at between answers, and an answer is compressed: what polled odds take unpacked is about ten times as
+    // much. A larger record still comes, when its partition is the first of an answer.
+    let kib = kafka.fetch_queue_kib.unwrap_or(FETCH_QUEUE_KIB);
+    let answer_bytes = (kib * 1_024 / 16).clamp(64 << 10, 50 << 20);
+    config
+        .set("queued.max.messages.kbytes", kib.to_string())
+        .set("message.max.bytes", answer_bytes.to_string()) // may not be above the next; a consumer has no other use for it
+        .set("fetch.max.bytes", answer_bytes.to_string())
+        .set("max.partition.fetch.bytes", answer_bytes.to_string());
     Ok(config)
 }
 

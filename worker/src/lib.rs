@@ -27,6 +27,7 @@ pub mod protocol;
 pub mod publisher;
 pub mod redrive;
 pub mod room;
+pub mod scrapers;
 pub mod source;
 pub mod telemetry;
 pub mod workers;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ledgerline_schema::batch::{Batch, Dispositions, RowCounts};
 use ledgerline_schema::events::Flags;
+use ledgerline_schema::scrapers::ScraperTally;
 use ledgerline_schema::store::{Claim, Halt, StoreError, Trouble, WriteReport};
 use ledgerline_schema::time::UtcMicros;
 
@@ -28,6 +29,8 @@ pub struct Progress {
     out_of_time: AtomicBool,
     last_tick: AtomicI64,
     totals: Mutex<Totals>,
+    /// Which scrapers the stored records are of, since somebody took them.
+    scrapers: Mutex<ScraperTally>,
     partitions: Mutex<BTreeMap<Partition, PartitionProgress>>,
 }
 
@@ -65,6 +68,7 @@ impl Progress {
             out_of_time: AtomicBool::new(false),
             last_tick: AtomicI64::new(0),
             totals: Mutex::default(),
+            scrapers: Mutex::default(),
             partitions: Mutex::default(),
         }
     }
@@ -79,6 +83,17 @@ impl Progress {
     #[must_use]
     pub fn totals(&self) -> Totals {
         *lock(&self.totals)
+    }
+
+    /// The scrapers that were counted since the last time; from now on they are the caller's to store.
+    #[must_use]
+    pub fn take_scrapers(&self) -> ScraperTally {
+        std::mem::take(&mut *lock(&self.scrapers))
+    }
+
+    /// Adds what was counted, or could not be stored.
+    pub fn count_scrapers(&self, tally: &ScraperTally) {
+        lock(&self.scrapers).merge(tally);
     }
 
     /// Every assigned partition.
@@ -176,6 +191,7 @@ impl Progress {
             totals.dispositions.add(&report.dispositions);
             totals.rows.add(&report.rows);
         }
+        self.count_scrapers(&batch.scrapers);
         metrics::written(&self.topic, self.mode, batch, report, took, clock::now());
         for dead in report.dead.iter().take(LOGGED_DEAD_LETTERS) {
             let letter = batch.dead_letter(dead);
@@ -221,6 +237,7 @@ impl Progress {
             totals.bytes += batch.records.byte_len() as u64;
             totals.dispositions.add(&dispositions);
         }
+        self.count_scrapers(&batch.scrapers);
         metrics::settled(&self.topic, self.mode, &dispositions, &batch.dead);
         tracing::info!(
             kafka.topic = self.topic,

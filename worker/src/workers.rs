@@ -50,7 +50,7 @@ impl Workers {
         let (mut threads, mut logs) = (Vec::new(), Vec::new());
         let breaker = Arc::new(Breaker::default());
         for (topic, done) in topics.iter().zip(progress.iter()) {
-            let source = KafkaSource::subscribe(&config.kafka, &topic.name)?;
+            let source = KafkaSource::subscribe(&config.kafka_for(topic.kind), &topic.name)?;
             let log = Arc::new(KafkaLog::new(&config.kafka, &topic.name)?);
             let claimant = Claimant {
                 group: group_of(&config.kafka, &topic.name).into(),

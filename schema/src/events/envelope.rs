@@ -79,6 +79,8 @@ pub struct Attributes<'a> {
     pub source: Text<'a>,
     /// When the scraper saw it, cut to microseconds.
     pub observed_at: UtcMicros,
+    /// The version of the scraper, as it says.
+    pub scraper_version: Option<Text<'a>>,
 }
 
 impl<'a, D> Envelope<'a, D> {
@@ -100,7 +102,7 @@ impl<'a, D> Envelope<'a, D> {
         let time = self.time.ok_or_else(|| missing("time"))?;
         let observed_at = observed_at(&time, record_time)?;
         let data = self.data.ok_or_else(|| missing("data"))?;
-        Ok((Attributes { source, observed_at }, data))
+        Ok((Attributes { source, observed_at, scraper_version: self.scraperversion }, data))
     }
 }
 

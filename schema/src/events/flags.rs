@@ -13,12 +13,20 @@ pub enum Flag {
     OldQuote,
     /// An article dated more than 24 hours after it was seen; its date is kept as unknown.
     FutureArticle,
+    /// The edge of an analysis differs from fair probability times decimal price less 1 by more than 0.005.
+    EdgeDiffers,
 }
 
 impl Flag {
     /// All flags, in the order of the counters in [`Flags`].
-    pub const ALL: [Self; 5] =
-        [Self::SpreadNotOpposite, Self::TotalsDiffer, Self::ImpliedSum, Self::OldQuote, Self::FutureArticle];
+    pub const ALL: [Self; 6] = [
+        Self::SpreadNotOpposite,
+        Self::TotalsDiffer,
+        Self::ImpliedSum,
+        Self::OldQuote,
+        Self::FutureArticle,
+        Self::EdgeDiffers,
+    ];
 
     /// The name in metric labels.
     #[must_use]
@@ -29,6 +37,7 @@ impl Flag {
             Self::ImpliedSum => "implied_sum",
             Self::OldQuote => "old_quote",
             Self::FutureArticle => "future_article",
+            Self::EdgeDiffers => "edge_differs",
         }
     }
 }

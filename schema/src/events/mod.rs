@@ -4,15 +4,20 @@
 //! Called by the worker's decode step, by `publish`, and by `schema`. Pure: no I/O, no clock.
 
 pub mod article;
+pub mod asyncapi;
+mod bet;
+pub mod betting_analysis;
 pub mod envelope;
 pub mod flags;
 pub mod game;
 pub mod game_key;
+pub mod made_by;
 pub mod markets;
 pub mod odds;
 pub mod rejection;
 mod samples;
 mod selection;
+pub mod sharp_signal;
 mod slugs;
 pub mod text;
 
@@ -130,9 +135,23 @@ macro_rules! event_kinds {
             /// # Errors
             /// The rejection that becomes the record's dead letter; no row was added.
             pub fn decode(&mut self, record: u32, raw: &RawRecord<'_>) -> Result<Flags, Rejection> {
+                self.decode_noting(record, raw, |_| {})
+            }
+
+            /// The same, and tells the attributes of an event whose envelope is good, whatever becomes of its data.
+            ///
+            /// # Errors
+            /// As [`Rows::decode`].
+            pub fn decode_noting(
+                &mut self,
+                record: u32,
+                raw: &RawRecord<'_>,
+                note: impl FnOnce(&Attributes<'_>),
+            ) -> Result<Flags, Rejection> {
                 match self {
                     $(Self::$kind(rows) => {
                         let (attributes, data) = envelope::parse::<<$rows as Contract>::Data<'_>>(raw, <$rows>::TYPE)?;
+                        note(&attributes);
                         rows.push(record, attributes, data)
                     })*
                 }
@@ -177,6 +196,8 @@ event_kinds! {
     Game => game::GameRows, "games";
     Odds => odds::OddsRows, "odds";
     Article => article::ArticleRows, "articles";
+    Signal => sharp_signal::SignalRows, "sharp-signals";
+    Analysis => betting_analysis::AnalysisRows, "betting-analyses";
 }
 
 impl EventKind {

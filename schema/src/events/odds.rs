@@ -9,6 +9,7 @@ use indexmap::IndexSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::bet::{check_american, check_side, full_game, line};
 use super::envelope::parse_time;
 use super::game_key::{GameKey, check_slug};
 pub use super::markets::{Market, MarketStatus, Period, Side};
@@ -21,10 +22,6 @@ use crate::time::UtcMicros;
 
 /// Most outcomes of one event; three for an ordinary market, more where participants or alternate lines are listed.
 const OUTCOMES: usize = 500;
-/// Bound on a participant's name, in bytes: it is part of an index entry.
-const PARTICIPANT_BYTES: usize = 200;
-/// Largest American price in size; the largest real one seen is -1,000,000.
-const AMERICAN_LIMIT: i64 = 1_000_000;
 
 /// `data` of `odds.v1`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -49,10 +46,6 @@ pub struct OddsData<'a> {
     /// The prices.
     #[serde(borrow)]
     pub outcomes: Vec<Outcome<'a>>,
-}
-
-fn full_game() -> Period {
-    Period::FullGame
 }
 
 fn open() -> MarketStatus {
@@ -168,7 +161,7 @@ impl OddsRows {
         outcome: &Outcome<'_>,
         first: usize,
     ) -> Result<(), Rejection> {
-        check_side(data.market, outcome)?;
+        check_side(data.market, outcome.side, outcome.participant.as_deref())?;
         let line = line(data.market, outcome.line)?;
         let price = price(outcome)?.filter(|_| data.market_status == MarketStatus::Open);
         let key = SelectionKey {
@@ -248,60 +241,13 @@ fn check_book_time(data: &OddsData<'_>, observed_at: UtcMicros) -> Result<Flags,
     Ok(flags)
 }
 
-fn check_side(market: Market, outcome: &Outcome<'_>) -> Result<(), Rejection> {
-    let allowed: &[Side] = match market {
-        Market::Moneyline => &[Side::Home, Side::Away, Side::Draw],
-        Market::Spread | Market::DrawNoBet => &[Side::Home, Side::Away],
-        Market::Total => &[Side::Over, Side::Under],
-        Market::TeamTotal | Market::DoubleChance | Market::Outright | Market::PlayerProp | Market::Other => {
-            Side::ALL
-        }
-    };
-    ensure(allowed.contains(&outcome.side), "side", "not a side of this market")?;
-    let named = outcome.participant.as_deref().is_some_and(|name| !name.trim().is_empty());
-    let needs_name = outcome.side == Side::Participant || market == Market::PlayerProp;
-    ensure(named || !needs_name, "participant", "required here")?;
-    let length = outcome.participant.as_deref().map_or(0, str::len);
-    ensure(length <= PARTICIPANT_BYTES, "participant", "more than 200 bytes")
-}
-
-/// Checks a line and narrows it: any multiple of 0.25 up to 400 is exact as f32.
-fn line(market: Market, line: Option<f64>) -> Result<Option<f32>, Rejection> {
-    let Some(line) = line else {
-        let required = matches!(market, Market::Spread | Market::Total | Market::TeamTotal);
-        ensure(!required, "line", "required for this market")?;
-        return Ok(None);
-    };
-    ensure(market != Market::Moneyline, "line", "must be absent for moneyline")?;
-    ensure((line * 4.0).fract() == 0.0, "line", "not a multiple of 0.25")?;
-    let in_range = match market {
-        Market::Spread => line.abs() <= 100.0,
-        Market::Total | Market::TeamTotal => line > 0.0 && line <= 400.0,
-        Market::Moneyline
-        | Market::DrawNoBet
-        | Market::DoubleChance
-        | Market::Outright
-        | Market::PlayerProp
-        | Market::Other => line.abs() <= 100_000.0,
-    };
-    ensure(in_range, "line", "out of range for this market")?;
-    #[allow(clippy::cast_possible_truncation, reason = "multiples of 0.25 below 2^22 are exact as f32")]
-    let narrow = line as f32;
-    Ok(Some(narrow + 0.0)) // -0 + 0 = 0: a pick'em has one line
-}
-
 /// The decimal price; the American one decides where both are given, because it is what a book shows.
 fn price(outcome: &Outcome<'_>) -> Result<Option<f64>, Rejection> {
     if let Some(decimal) = outcome.price_decimal {
         ensure(decimal > 1.0 && decimal <= 1e7, "price_decimal", "must be above 1 and at most 10,000,000")?;
     }
     let Some(american) = outcome.price_american else { return Ok(outcome.price_decimal) };
-    let size = american.checked_abs().unwrap_or(i64::MAX);
-    ensure(
-        (100..=AMERICAN_LIMIT).contains(&size),
-        "price_american",
-        "must be at most -100 or at least +100, and at most 1,000,000 in size",
-    )?;
+    check_american("price_american", american)?;
     let price = decimal_from_american(american);
     if let Some(decimal) = outcome.price_decimal {
         let agree = (decimal - price).abs() <= 0.0051 * price;

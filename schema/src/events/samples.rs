@@ -111,3 +111,61 @@ pub fn articles() -> Vec<Value> {
         }),
     )]
 }
+
+/// A steam move on a spread, and money against tickets on a moneyline with the least that there has to be.
+pub fn signals() -> Vec<Value> {
+    let signal = |id, data| event("sharp_signal.v1", id, "2025-11-09T18:20:41Z", data);
+    vec![
+        signal(
+            0xd1,
+            json!({
+                "signal_id": "0193a5b2-7c1e-7bbb-8000-0000000000d1",
+                "game": packers_eagles(), "market": "spread", "period": "full_game", "side": "home", "line": -2.5,
+                "signal_type": "steam_move", "detected_at": "2025-11-09T18:20:38Z",
+                "window_start": "2025-11-09T18:18:00Z", "window_end": "2025-11-09T18:20:30Z",
+                "trigger_book": "pinnacle", "books": ["pinnacle", "draftkings", "fanduel"],
+                "line_from": -1.5, "line_to": -2.5, "price_from": -110, "price_to": -108,
+                "magnitude": 1.0, "magnitude_unit": "points", "confidence": 0.82, "severity": "high",
+                "detector": {"name": "steam-watch", "version": "1.3.0"},
+                "evidence_event_ids": ["0193a5b2-7c1e-7aaa-8000-0000000000a1"],
+                "expires_at": "2025-11-09T19:20:38Z",
+            }),
+        ),
+        signal(
+            0xd2,
+            json!({
+                "game": {"system": "theoddsapi", "id": "5f0c2c3e"}, "market": "moneyline", "side": "away",
+                "signal_type": "money_ticket_split", "detected_at": "2025-11-09T18:20:00Z",
+                "window_start": "2025-11-09T12:00:00Z", "window_end": "2025-11-09T18:20:00Z",
+                "tickets_pct": 31, "money_pct": 68.5, "severity": "medium",
+                "detector": {"name": "splits", "version": "7"},
+            }),
+        ),
+    ]
+}
+
+/// A bet that is open, and the same one settled: a later version of it.
+pub fn analyses() -> Vec<Value> {
+    let analysis = |id, time, data| event("betting_analysis.v1", id, time, data);
+    let bet = |as_of: &str| {
+        json!({
+            "game": packers_eagles(), "market": "spread", "period": "full_game", "side": "home", "line": -1.5,
+            "as_of": as_of, "model": {"name": "elo-margin", "version": "2025.11"},
+            "fair_probability": 0.561, "fair_price_american": -128,
+            "sportsbook": "draftkings", "offered_price_american": -110, "vig_method": "power",
+            "edge": 0.071, "kelly_fraction": 0.078, "stake_units": 1.5,
+            "recommendation": "bet", "confidence": 0.74,
+        })
+    };
+    let mut open = bet("2025-11-09T18:20:41Z");
+    open["analysis_id"] = json!("0193a5b2-7c1e-7ccc-8000-0000000000e1");
+    open["rationale"] = json!("The line has not followed the injury report yet.");
+    open["inputs"] = json!({
+        "odds_event_ids": ["0193a5b2-7c1e-7aaa-8000-0000000000a1"], "article_keys": [],
+        "signal_ids": ["0193a5b2-7c1e-7bbb-8000-0000000000d1"],
+    });
+    let mut settled = bet("2025-11-11T04:20:00Z");
+    settled["result"] = json!("lost");
+    settled["settled_at"] = json!("2025-11-11T04:20:00Z");
+    vec![analysis(0xe1, "2025-11-09T18:20:41Z", open), analysis(0xe2, "2025-11-11T04:20:41Z", settled)]
+}

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use super::alerts::{self, Changed, Revision};
 use super::error::{StoreError, WriteError};
 use super::rows::Applied;
 use super::version::{Step, step};
@@ -13,22 +14,27 @@ use super::{Conn, with_conn};
 use crate::batch::{Records, RowCounts};
 use crate::events::article::ArticleRow;
 use crate::events::game::Version;
+use crate::keywords::Matcher;
 use crate::schema::articles;
 use crate::time::UtcMicros;
 
 /// One article while the batch is folded over it.
 struct Article<'a> {
-    stored: bool,
+    /// Its number, if it is stored.
+    id: Option<i64>,
     revision: i32,
     version: Version,
     newest: Option<&'a ArticleRow>,
+    /// Every content that the batch gives it, with the number of the revision.
+    revisions: Vec<(i32, &'a ArticleRow)>,
 }
 
-pub(super) async fn write(
+pub(super) async fn write<'a>(
     conn: &mut Conn<'_>,
     lineage_id: i32,
-    rows: &[ArticleRow],
+    rows: &'a [ArticleRow],
     records: &Records,
+    matcher: &Matcher,
 ) -> Result<Applied, WriteError> {
     let mut articles = load(conn, rows).await?;
     let mut counts = RowCounts::default();
@@ -36,11 +42,22 @@ pub(super) async fn write(
         take(&mut articles, row, &mut counts);
     }
     let mut changed: Vec<_> =
-        articles.values().filter_map(|article| Some((article, article.newest?))).collect();
+        articles.into_values().filter_map(|article| article.newest.map(|row| (article, row))).collect();
     changed.sort_unstable_by_key(|(_, row)| &row.url_hash); // one order for all writers: no deadlock
+    let mut revised = Vec::new();
     for (article, row) in changed {
-        save(conn, lineage_id, records, article, row).await?;
+        let article_id = save(conn, lineage_id, records, &article, row).await?;
+        let revision = |(number, row): (i32, &'a ArticleRow)| Revision {
+            number,
+            row,
+            record_offset: records.offset(row.record),
+        };
+        let revisions: Vec<_> = article.revisions.into_iter().map(revision).collect();
+        if !revisions.is_empty() {
+            revised.push(Changed { article_id, was_stored: article.id.is_some(), revisions });
+        }
     }
+    alerts::write(conn, lineage_id, matcher, &revised).await?;
     Ok(Applied { rows: counts, ..Applied::default() })
 }
 
@@ -48,7 +65,8 @@ fn take<'a>(articles: &mut HashMap<&'a [u8], Article<'a>>, row: &'a ArticleRow, 
     let version = Version { time: row.observed_at, sequence: 0, content_hash: row.content_hash.clone() };
     let Some(article) = articles.get_mut(row.url_hash.as_slice()) else {
         counts.inserted += 1;
-        let article = Article { stored: false, revision: 1, version, newest: Some(row) };
+        let article =
+            Article { id: None, revision: 1, version, newest: Some(row), revisions: vec![(1, row)] };
         articles.insert(&row.url_hash, article);
         return;
     };
@@ -56,6 +74,7 @@ fn take<'a>(articles: &mut HashMap<&'a [u8], Article<'a>>, row: &'a ArticleRow, 
     step.count(counts);
     if step == Step::Updated {
         article.revision += 1;
+        article.revisions.push((article.revision, row));
     }
     if step.moves() {
         article.version = version;
@@ -76,28 +95,36 @@ async fn load<'a>(
         let query = articles::table
             .filter(articles::url_hash.eq_any(keys.iter().copied()))
             .order(articles::url_hash)
-            .select((articles::url_hash, articles::revision, articles::source_time, articles::content_hash));
-        let stored: Vec<(Vec<u8>, i32, UtcMicros, Vec<u8>)> = match conn {
+            .select((
+                articles::id,
+                articles::url_hash,
+                articles::revision,
+                articles::source_time,
+                articles::content_hash,
+            ));
+        let stored: Vec<(i64, Vec<u8>, i32, UtcMicros, Vec<u8>)> = match conn {
             Conn::Postgres(c) => query.for_update().load(c).await?,
             Conn::Sqlite(c) => query.load(c).await?,
         };
-        for (url_hash, revision, time, content_hash) in stored {
+        for (id, url_hash, revision, time, content_hash) in stored {
             let version = Version { time, sequence: 0, content_hash };
             let key = keys.binary_search(&url_hash.as_slice()).map(|index| keys[index]);
             let key = key.map_err(|_| diesel::result::Error::NotFound)?;
-            found.insert(key, Article { stored: true, revision, version, newest: None });
+            let article = Article { id: Some(id), revision, version, newest: None, revisions: Vec::new() };
+            found.insert(key, article);
         }
     }
     Ok(found)
 }
 
+/// Inserts or updates the article. Answers its number.
 async fn save(
     conn: &mut Conn<'_>,
     lineage_id: i32,
     records: &Records,
     article: &Article<'_>,
     row: &ArticleRow,
-) -> Result<(), WriteError> {
+) -> Result<i64, WriteError> {
     let values = (
         (
             articles::url_hash.eq(&row.url_hash),
@@ -121,13 +148,17 @@ async fn save(
             articles::record_offset.eq(records.offset(row.record)),
         ),
     );
-    let changed = if article.stored {
-        let update = diesel::update(articles::table.filter(articles::url_hash.eq(&row.url_hash))).set(values);
-        with_conn!(conn, c => update.execute(c).await)?
-    } else {
-        let insert = diesel::insert_into(articles::table).values(values).on_conflict_do_nothing();
-        with_conn!(conn, c => insert.execute(c).await)?
+    let saved: Vec<i64> = match article.id {
+        Some(id) => {
+            let update = diesel::update(articles::table.find(id)).set(values).returning(articles::id);
+            with_conn!(conn, c => update.load(c).await)?
+        }
+        None => {
+            let insert = diesel::insert_into(articles::table).values(values).on_conflict_do_nothing();
+            let insert = insert.returning(articles::id);
+            with_conn!(conn, c => insert.load(c).await)?
+        }
     };
     // Nothing changed: another writer stored the same article since we looked.
-    if changed == 1 { Ok(()) } else { Err(StoreError::Race.into()) }
+    saved.into_iter().next().ok_or(StoreError::Race.into())
 }

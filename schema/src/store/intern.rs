@@ -1,18 +1,22 @@
 //! Interning: the integers that stand for selections and game refs. Done before the batch's transaction, on the same
-//! connection, each statement by itself: SELECT the unknown, INSERT the missing sorted, SELECT again.
+//! connection, each statement by itself: SELECT the unknown, INSERT the missing sorted, SELECT again. Where articles are
+//! written, what they are searched for is looked up here too.
 //!
 //! What must stay true: only committed ids are kept, the cache is bounded, and it dies with its connection.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::rows::{NewSelection, RefKey};
+use super::rules::{KnownRules, matcher};
 use super::{Conn, insert, with_conn};
 use crate::events::Rows;
 use crate::events::game::GameRow;
 use crate::events::odds::{BySelection, Selection, SelectionKey};
+use crate::keywords::Matcher;
 use crate::schema::{game_refs, selections};
 
 /// Most parameters of one list: SQLite takes 32,766 a statement.
@@ -28,20 +32,40 @@ pub(super) struct SelectionCache {
     most: usize,
 }
 
-/// Ids of selections.
-pub(super) type IdsBySelection = HashMap<Selection, i64, BySelection>;
+/// What a connection remembers from batch to batch.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Ids of selections.
+    pub(super) selections: SelectionCache,
+    /// What articles are searched for.
+    pub(super) rules: KnownRules,
+}
 
-impl SelectionCache {
-    pub(super) fn new(most: usize) -> Self {
-        Self { young: IdsBySelection::default(), old: IdsBySelection::default(), most }
+impl Known {
+    pub(super) fn new(selections: usize) -> Self {
+        Self { selections: SelectionCache::new(selections), rules: None }
     }
 
     /// For ids that may not be remembered, because the transaction that made them is still open.
-    pub(super) fn none() -> Self {
+    pub(super) fn nothing() -> Self {
         Self::new(0)
     }
 
     pub(super) fn clear(&mut self) {
+        self.selections.clear();
+        self.rules = None;
+    }
+}
+
+/// Ids of selections.
+pub(super) type IdsBySelection = HashMap<Selection, i64, BySelection>;
+
+impl SelectionCache {
+    fn new(most: usize) -> Self {
+        Self { young: IdsBySelection::default(), old: IdsBySelection::default(), most }
+    }
+
+    fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
     }
@@ -81,7 +105,9 @@ pub(super) enum Interned {
     Selections(Vec<i64>, Lookups),
     /// Every ref that the batch names.
     GameRefs(HashMap<RefKey, i64>),
-    /// The kind needs none.
+    /// Articles need no ids; what they are searched for is as old as ids are.
+    Rules(Arc<Matcher>),
+    /// Each part makes its own.
     Nothing,
 }
 
@@ -89,17 +115,14 @@ impl Interned {
     pub(super) fn lookups(&self) -> Lookups {
         match self {
             Self::Selections(_, lookups) => *lookups,
-            Self::GameRefs(_) | Self::Nothing => Lookups::default(),
+            Self::GameRefs(_) | Self::Rules(_) | Self::Nothing => Lookups::default(),
         }
     }
 }
 
 /// Finds or makes the ids that the rows need.
-pub(super) async fn intern(
-    conn: &mut Conn<'_>,
-    cache: &mut SelectionCache,
-    rows: &Rows,
-) -> QueryResult<Interned> {
+pub(super) async fn intern(conn: &mut Conn<'_>, known: &mut Known, rows: &Rows) -> QueryResult<Interned> {
+    let cache = &mut known.selections;
     match rows {
         Rows::Odds(rows) => {
             // One look-up for each selection: ids start at 1, so 0 stands for what is not known yet.
@@ -115,7 +138,15 @@ pub(super) async fn intern(
             Ok(Interned::Selections(ids, Lookups { hits: all - misses, misses }))
         }
         Rows::Game(rows) => Ok(Interned::GameRefs(intern_refs(conn, named_refs(&rows.0)).await?)),
-        Rows::Article(_) => Ok(Interned::Nothing),
+        Rows::Article(_) => Ok(Interned::Rules(matcher(conn, &mut known.rules).await?)),
+        Rows::Signal(rows) => {
+            let games = rows.0.iter().map(|row| row.game.clone()).collect();
+            Ok(Interned::GameRefs(intern_refs(conn, games).await?))
+        }
+        Rows::Analysis(rows) => {
+            let games = rows.0.iter().map(|row| row.game.clone()).collect();
+            Ok(Interned::GameRefs(intern_refs(conn, games).await?))
+        }
     }
 }
 
@@ -305,7 +336,7 @@ mod tests {
 
     #[test]
     fn what_is_not_committed_is_not_remembered() {
-        let mut cache = SelectionCache::none();
+        let mut cache = Known::nothing().selections;
         cache.remember(selection(1), 1);
         assert_eq!(cache.get(&selection(1)), None);
     }

@@ -15,7 +15,7 @@ use diesel_async::SimpleAsyncConnection;
 
 use super::Conn;
 use super::error::{StoreError, Trouble, WriteError};
-use super::intern::{SelectionCache, intern};
+use super::intern::{Known, intern};
 use super::probe::{execute, probe};
 use super::rows::{Applied, Look, WriteJob};
 use super::write::{check_budget, write_rows};
@@ -114,7 +114,7 @@ pub(super) async fn write_accepted(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> R
 /// that, each range makes its own.
 async fn intern_in_one_order(conn: &mut Conn<'_>, job: &WriteJob<'_>) -> Result<(), WriteError> {
     execute(conn, "savepoint ledgerline_names").await?;
-    match intern(conn, &mut SelectionCache::none(), &job.batch.rows).await.map_err(StoreError::from) {
+    match intern(conn, &mut Known::nothing(), &job.batch.rows).await.map_err(StoreError::from) {
         Ok(_) => {}
         Err(error) if error.trouble() == Trouble::Refusal => {
             execute(conn, "rollback to savepoint ledgerline_names").await?;
@@ -157,7 +157,7 @@ async fn try_range(
 
 async fn write_range(conn: &mut Conn<'_>, job: &WriteJob<'_>, rows: &Rows) -> Result<Applied, WriteError> {
     // Ids made inside a transaction are not committed yet: nothing of them may be remembered.
-    let interned = intern(conn, &mut SelectionCache::none(), rows).await?;
+    let interned = intern(conn, &mut Known::nothing(), rows).await?;
     write_rows(conn, job, rows, &interned, Look::First).await
 }
 

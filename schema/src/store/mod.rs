@@ -3,6 +3,11 @@
 //! Query bodies are written once, as functions over a `Conn`; `with_conn!` compiles them for both. What differs (bulk inserts,
 //! row locks, savepoints) is matched where it is done; outside this folder nobody asks which database it is.
 
+mod alert_list;
+mod alerts;
+mod analyses;
+mod analysis_list;
+mod append;
 mod articles;
 mod at_once;
 mod audit;
@@ -33,7 +38,11 @@ mod removals;
 mod rivals;
 mod rows;
 mod rulers;
+mod rules;
+mod scrapers;
 mod settle;
+mod signal_list;
+mod signals;
 mod sqlite;
 mod sqlite_rows;
 mod sweep;
@@ -51,6 +60,8 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use secrecy::ExposeSecret;
 
+pub use alert_list::{AlertFilter, FoundAlert};
+pub use analysis_list::{AnalysisFilter, FoundAnalysis};
 pub use claim::{Claim, ClaimAnswer, ClaimRequest, Lineage, LogRange, Position};
 pub use config::{DatabaseConfig, PoolConfig, Tls};
 pub use error::{StoreError, Trouble, WriteError};
@@ -69,7 +80,10 @@ pub use removals::Removal;
 pub use rivals::{Rival, RivalRow, Rivals};
 pub use rows::{Effort, WriteJob};
 pub use rulers::Ruler;
+pub use rules::{Rule, RuleChange, RuleDraft, RuleError};
+pub use scrapers::ScraperVersion;
 pub use settle::{Resolved, Selected};
+pub use signal_list::{Cursor, FoundSignal, SignalFilter};
 pub use sweep::{QuoteKey, Sweep, SweptChunk};
 pub use trial::{Storage, TrialDatabase};
 pub use verify::{LedgerSegment, Verification};

@@ -8,14 +8,14 @@ use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 
 use super::PoolConfig;
 use super::error::StoreError;
-use super::intern::SelectionCache;
+use super::intern::Known;
 use super::rows::Look;
 
 /// A pooled connection and what belongs to it: ids interned on this connection are forgotten with it, because after a
 /// failover a sequence may hand out an id again.
 pub struct Session<C> {
     pub(super) conn: C,
-    pub(super) selections: SelectionCache,
+    pub(super) known: Known,
     /// Set by whoever met an error on it: the pool then closes it.
     pub(super) broken: bool,
     /// Whether the last batch met rows that were stored already: then the next one may, too.
@@ -30,8 +30,8 @@ const PROVED_FOR: Duration = Duration::from_secs(1);
 
 impl<C> Session<C> {
     pub(super) fn new(conn: C, cached_selections: usize) -> Self {
-        let selections = SelectionCache::new(cached_selections);
-        Self { conn, selections, broken: false, look: Look::OnlyIfRefused, proved_at: Instant::now() }
+        let known = Known::new(cached_selections);
+        Self { conn, known, broken: false, look: Look::OnlyIfRefused, proved_at: Instant::now() }
     }
 
     pub(super) fn is_proved(&self) -> bool {

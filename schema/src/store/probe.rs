@@ -10,20 +10,26 @@ use diesel::result::{DatabaseErrorKind as Kind, Error};
 use diesel_async::SimpleAsyncConnection;
 
 use super::error::{StoreError, WriteError};
-use super::intern::{SelectionCache, intern};
+use super::intern::{Known, intern};
 use super::rows::{Look, WriteJob};
 use super::write::write_rows;
 use super::{Conn, insert, with_conn};
 use crate::batch::DeadRecord;
 use crate::events::article::{ArticleRow, ArticleRows};
+use crate::events::betting_analysis::{
+    Analysis, AnalysisRow, AnalysisRows, BetResult, Recommendation, VigMethod,
+};
 use crate::events::game::{GameRow, GameRows, GameState, Version};
 use crate::events::odds::{Market, OddsRows, Period, Quote, Selection, SelectionKey, Side};
+use crate::events::sharp_signal::{Severity, Signal, SignalRow, SignalRows, SignalType};
 use crate::events::{Reason, Rejection, Rows};
 use crate::sql_types::Json;
 use crate::time::UtcMicros;
 
 /// Quotes of a probe: more than the free room of a page, so that a full disk shows.
 const QUOTES: i64 = 500;
+/// Signals or analyses of a probe.
+const FACTS: i64 = 64;
 /// Games or articles of a probe.
 const STATES: usize = 16;
 /// The system, and the prefix of every key, of made-up rows.
@@ -69,7 +75,7 @@ async fn write_version(
     version: i64,
 ) -> Result<(), WriteError> {
     let rows = rows_of(&job.batch.rows, record, accepted, version);
-    let interned = intern(conn, &mut SelectionCache::none(), &rows).await?;
+    let interned = intern(conn, &mut Known::nothing(), &rows).await?;
     write_rows(conn, job, &rows, &interned, Look::First).await.map(drop)
 }
 
@@ -100,6 +106,16 @@ fn rows_of(all: &Rows, record: u32, accepted: Option<u32>, version: i64) -> Rows
             let size = find(Some(record)).map_or(0, |row| row.body.len());
             let sample = find(accepted).cloned().unwrap_or_else(made_up_article);
             Rows::Article(articles(record, &sample, size, version))
+        }
+        Rows::Signal(rows) => {
+            let sample = rows.0.iter().find(|row| Some(row.record) == accepted);
+            Rows::Signal(signals(record, &sample.cloned().unwrap_or_else(made_up_signal), version))
+        }
+        Rows::Analysis(rows) => {
+            let find = |number| rows.0.iter().find(|row| Some(row.record) == number);
+            let size = find(Some(record)).map_or(0, |row| row.analysis.rationale.len());
+            let sample = find(accepted).cloned().unwrap_or_else(made_up_analysis);
+            Rows::Analysis(analyses(record, &sample, size, version))
         }
     }
 }
@@ -142,6 +158,29 @@ fn articles(record: u32, sample: &ArticleRow, size: usize, version: i64) -> Arti
         ArticleRow { record, url_hash, canonical_url: url, body, content_hash, observed_at, ..sample.clone() }
     };
     ArticleRows((0..STATES).map(article).collect())
+}
+
+/// Signals of windows in the first minutes of 1970.
+fn signals(record: u32, sample: &SignalRow, version: i64) -> SignalRows {
+    let signal = |number: i64| {
+        let mut row = SignalRow { record, ..sample.clone() };
+        row.signal.window_end = UtcMicros((version * FACTS + number) * 60 * UtcMicros::SECOND);
+        row
+    };
+    SignalRows((0..FACTS).map(signal).collect())
+}
+
+/// Analyses of the first moments of 1970.
+fn analyses(record: u32, sample: &AnalysisRow, size: usize, version: i64) -> AnalysisRows {
+    let analysis = |number: i64| {
+        let mut row = AnalysisRow { record, ..sample.clone() };
+        row.analysis.as_of = UtcMicros(version * FACTS + number);
+        if row.analysis.rationale.len() < size {
+            row.analysis.rationale = "x".repeat(size);
+        }
+        row
+    };
+    AnalysisRows((0..FACTS).map(analysis).collect())
 }
 
 fn made_up_selection() -> Selection {
@@ -194,6 +233,80 @@ fn made_up_article() -> ArticleRow {
         content_hash: vec![0; 32],
         source: text(),
         observed_at: UtcMicros::default(),
+    }
+}
+
+fn made_up_signal() -> SignalRow {
+    let at = UtcMicros::default();
+    let signal = Signal {
+        detector: PROBE.into(),
+        detector_version: PROBE.into(),
+        signal_type: SignalType::Other.name(),
+        market: Market::Moneyline.name(),
+        period: Period::FullGame.name(),
+        participant: String::new(),
+        side: Side::Home.name(),
+        line: None,
+        detected_at: at,
+        window_start: at,
+        window_end: at,
+        line_from: None,
+        line_to: None,
+        price_from: None,
+        price_to: None,
+        tickets_pct: None,
+        money_pct: None,
+        magnitude: None,
+        magnitude_unit: None,
+        confidence: None,
+        severity: Severity::Low.name(),
+        expires_at: None,
+        evidence: serde_json::json!({}),
+    };
+    SignalRow {
+        record: 0,
+        game: (PROBE.into(), PROBE.into()),
+        signal_id: None,
+        source: PROBE.into(),
+        observed_at: at,
+        content_hash: vec![0; 32],
+        signal,
+    }
+}
+
+fn made_up_analysis() -> AnalysisRow {
+    let analysis = Analysis {
+        model: PROBE.into(),
+        model_version: PROBE.into(),
+        market: Market::Moneyline.name(),
+        period: Period::FullGame.name(),
+        participant: String::new(),
+        side: Side::Home.name(),
+        line: None,
+        as_of: UtcMicros::default(),
+        fair_probability: 0.5,
+        fair_price_american: None,
+        sportsbook: None,
+        offered_price_american: None,
+        vig_method: VigMethod::None.name(),
+        edge: None,
+        kelly_fraction: None,
+        stake_units: None,
+        recommendation: Recommendation::Pass.name(),
+        confidence: 0.5,
+        rationale: String::new(),
+        inputs: serde_json::json!({}),
+        result: BetResult::Pending.name(),
+        settled_at: None,
+    };
+    AnalysisRow {
+        record: 0,
+        game: (PROBE.into(), PROBE.into()),
+        analysis_id: None,
+        source: PROBE.into(),
+        observed_at: UtcMicros::default(),
+        content_hash: vec![0; 32],
+        analysis,
     }
 }
 

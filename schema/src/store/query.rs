@@ -75,7 +75,17 @@ impl Store {
     /// # Errors
     /// The database did not answer.
     pub async fn table_counts(&self) -> Result<Vec<TableCount>, StoreError> {
-        let tables = ["games", "game_refs", "selections", "odds", "articles", "dead_letters"];
+        let tables = [
+            "games",
+            "game_refs",
+            "selections",
+            "odds",
+            "articles",
+            "alerts",
+            "sharp_signals",
+            "betting_analyses",
+            "dead_letters",
+        ];
         let counts = tables.map(|table| format!("select '{table}' as name, count(*) as rows from {table}"));
         let mut session = self.checkout().await?;
         let query = diesel::sql_query(counts.join(" union all "));

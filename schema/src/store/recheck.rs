@@ -10,7 +10,7 @@ use super::intern::{find_refs, find_selections, ref_key};
 use super::odds::resolve;
 use super::removals::Judged;
 use super::rows::NO_SELECTION;
-use super::{Conn, Store, insert, removals, with_conn};
+use super::{Conn, Store, analyses, append, insert, removals, signals, with_conn};
 use crate::batch::Batch;
 use crate::events::Rows;
 use crate::events::game::GameRow;
@@ -30,12 +30,12 @@ pub struct RecordCheck {
 
 /// Records of a batch by what is wrong with them.
 #[derive(Default)]
-struct Unapplied {
-    absent: HashSet<u32>,
+pub(super) struct Unapplied {
+    pub(super) absent: HashSet<u32>,
     /// Rows are there for all of them, and not theirs.
-    differing: HashSet<u32>,
+    pub(super) differing: HashSet<u32>,
     /// Rows may have been removed.
-    unjudged: HashSet<u32>,
+    pub(super) unjudged: HashSet<u32>,
 }
 
 impl Store {
@@ -61,7 +61,8 @@ impl Store {
     }
 }
 
-/// Good records whose rows are not there; quotes also where the value is another. A game or an article may have moved on.
+/// Good records whose rows are not there; what is append-only also where the content is another. A game or an article may have
+/// moved on.
 async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<Unapplied> {
     let absent = match rows {
         Rows::Odds(rows) => return unapplied_quotes(conn, rows).await,
@@ -85,6 +86,16 @@ async fn unapplied_records(conn: &mut Conn<'_>, rows: &Rows) -> QueryResult<Unap
             }
             let unapplied = rows.0.iter().filter(|row| !stored.contains(&row.url_hash));
             unapplied.map(|row| row.record).collect()
+        }
+        Rows::Signal(rows) => {
+            let refs = find_refs(conn, &rows.0.iter().map(|row| row.game.clone()).collect()).await?;
+            let standing = signals::standing(conn, &append::keyed(&rows.0, &refs)).await?;
+            return Ok(append::unapplied(&rows.0, &refs, &standing));
+        }
+        Rows::Analysis(rows) => {
+            let refs = find_refs(conn, &rows.0.iter().map(|row| row.game.clone()).collect()).await?;
+            let standing = analyses::standing(conn, &append::keyed(&rows.0, &refs)).await?;
+            return Ok(append::unapplied(&rows.0, &refs, &standing));
         }
     };
     Ok(Unapplied { absent, ..Unapplied::default() })

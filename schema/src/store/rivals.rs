@@ -14,7 +14,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::error::StoreError;
-use super::intern::{Interned, SelectionCache, intern};
+use super::intern::{Interned, Known, intern};
 use super::postgres::{PostgresManager, chain};
 use super::rows::OddsRow;
 use super::trial::backend_pid;
@@ -59,7 +59,7 @@ pub struct Rivals {
     manager: PostgresManager,
     copying: tokio_postgres::Client,
     inserting: AsyncPgConnection,
-    selections: SelectionCache,
+    known: Known,
 }
 
 impl Rivals {
@@ -72,12 +72,7 @@ impl Rivals {
         let manager = PostgresManager::new(config, url.expose_secret())?;
         let copying = manager.client().await.map_err(StoreError::Unavailable)?;
         let inserting = manager.dial().await.map_err(StoreError::Unavailable)?;
-        Ok(Self {
-            manager,
-            copying,
-            inserting,
-            selections: SelectionCache::new(config.pool.cached_selections()),
-        })
+        Ok(Self { manager, copying, inserting, known: Known::new(config.pool.cached_selections()) })
     }
 
     /// The rows of a batch, sorted by key; interns what they need.
@@ -85,8 +80,8 @@ impl Rivals {
     /// # Errors
     /// The batch is of another kind, or the database did not answer.
     pub async fn prepare(&mut self, lineage_id: i32, batch: &Batch) -> Result<Vec<RivalRow>, StoreError> {
-        let Self { inserting, selections, .. } = self;
-        let interned = intern(&mut Conn::Postgres(inserting), selections, &batch.rows).await?;
+        let Self { inserting, known, .. } = self;
+        let interned = intern(&mut Conn::Postgres(inserting), known, &batch.rows).await?;
         let (Rows::Odds(rows), Interned::Selections(ids, _)) = (&batch.rows, interned) else {
             return Err(StoreError::Rejected("only quotes are compared".into()));
         };

@@ -4,10 +4,13 @@
 use diesel::prelude::*;
 
 use super::AsyncSqlite;
+use super::alerts::NewAlert;
+use super::analyses::NewAnalysis;
 use super::insert::{Stored, or_replace_another_record};
 use super::neighbours::Neighbours;
 use super::rows::{DeadLetterRow, Key, NewSelection, OddsRow, RefKey, StoredRow, Value};
-use crate::schema::{dead_letters, game_refs, odds, selections};
+use super::signals::NewSignal;
+use crate::schema::{alerts, betting_analyses, dead_letters, game_refs, odds, selections, sharp_signals};
 use crate::time::UtcMicros;
 
 /// Runs diesel's synchronous API in one hop to the blocking pool: row-by-row inserts cost no hop each.
@@ -103,6 +106,34 @@ pub(super) fn insert_dead_letters(c: &mut SqliteConnection, rows: Vec<DeadLetter
     for row in rows {
         let insert = diesel::insert_into(dead_letters::table).values(row);
         or_replace_another_record!(insert, is_not).execute(c)?;
+    }
+    Ok(())
+}
+
+/// Stores the signals that are not there yet. Answers how many went in.
+pub(super) fn insert_signals(c: &mut SqliteConnection, rows: &[NewSignal]) -> QueryResult<usize> {
+    let mut inserted = 0;
+    for row in rows {
+        inserted +=
+            diesel::insert_into(sharp_signals::table).values(row).on_conflict_do_nothing().execute(c)?;
+    }
+    Ok(inserted)
+}
+
+/// Stores the analyses that are not there yet. Answers how many went in.
+pub(super) fn insert_analyses(c: &mut SqliteConnection, rows: &[NewAnalysis]) -> QueryResult<usize> {
+    let mut inserted = 0;
+    for row in rows {
+        let insert = diesel::insert_into(betting_analyses::table).values(row);
+        inserted += insert.on_conflict_do_nothing().execute(c)?;
+    }
+    Ok(inserted)
+}
+
+/// Stores new alerts.
+pub(super) fn insert_alerts(c: &mut SqliteConnection, new: &[NewAlert]) -> QueryResult<()> {
+    for alert in new {
+        diesel::insert_into(alerts::table).values(alert).execute(c)?;
     }
     Ok(())
 }

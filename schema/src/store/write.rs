@@ -15,12 +15,12 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::claim::{Position, lock_position, mark_halted};
 use super::error::{StoreError, WriteError};
-use super::intern::{Interned, Lookups, SelectionCache, intern};
+use super::intern::{Interned, Known, Lookups, intern};
 use super::pool::Session;
 use super::rows::{Applied, Look, OddsRow, WriteJob};
 use super::{
-    AsyncSqlite, Conn, Effort, Halt, Store, Wire, articles, at_once, games, insert, isolate, ledger, odds,
-    with_conn,
+    AsyncSqlite, Conn, Effort, Halt, Store, Wire, analyses, articles, at_once, games, insert, isolate, ledger,
+    odds, signals, with_conn,
 };
 use crate::batch::{DeadRecord, Dispositions, RowCounts};
 use crate::events::Rows;
@@ -81,10 +81,10 @@ impl<C> Session<C> {
                 self.proved_at = Instant::now();
             }
             Err(WriteError::Fenced | WriteError::Halted(_)) => {
-                self.selections.clear();
+                self.known.clear();
                 self.broken = false;
             }
-            Err(WriteError::Store(_)) => self.selections.clear(),
+            Err(WriteError::Store(_)) => self.known.clear(),
         }
         result
     }
@@ -94,8 +94,8 @@ async fn write_postgres(
     session: &mut Session<AsyncPgConnection>,
     job: &WriteJob<'_>,
 ) -> Result<WriteReport, WriteError> {
-    let Session { conn, selections, look, .. } = session;
-    let interned = interned(&mut Conn::Postgres(conn), selections, job).await?;
+    let Session { conn, known, look, .. } = session;
+    let interned = interned(&mut Conn::Postgres(conn), known, job).await?;
     let tried = conn.transaction(async |c| write_in_tx(&mut Conn::Postgres(c), job, &interned, *look).await);
     match tried.await {
         Err(error) if *look == Look::OnlyIfRefused && is_stored_already(&error) => {
@@ -110,8 +110,8 @@ async fn write_sqlite(
     session: &mut Session<AsyncSqlite>,
     job: &WriteJob<'_>,
 ) -> Result<WriteReport, WriteError> {
-    let Session { conn, selections, look, .. } = session;
-    let interned = interned(&mut Conn::Sqlite(conn), selections, job).await?;
+    let Session { conn, known, look, .. } = session;
+    let interned = interned(&mut Conn::Sqlite(conn), known, job).await?;
     let tried =
         conn.immediate_transaction(async |c| write_in_tx(&mut Conn::Sqlite(c), job, &interned, *look).await);
     match tried.await {
@@ -126,13 +126,9 @@ async fn write_sqlite(
 }
 
 /// Ids are made before the transaction, unless refused records are looked for: then each part makes its own.
-async fn interned(
-    conn: &mut Conn<'_>,
-    cache: &mut SelectionCache,
-    job: &WriteJob<'_>,
-) -> QueryResult<Interned> {
+async fn interned(conn: &mut Conn<'_>, known: &mut Known, job: &WriteJob<'_>) -> QueryResult<Interned> {
     match job.effort {
-        Effort::Whole => intern(conn, cache, &job.batch.rows).await,
+        Effort::Whole => intern(conn, known, &job.batch.rows).await,
         Effort::Isolate => Ok(Interned::Nothing),
     }
 }
@@ -209,8 +205,18 @@ pub(super) async fn write_rows(
         (Rows::Game(rows), Interned::GameRefs(refs)) => {
             games::write(conn, lineage_id, &rows.0, records, refs).await
         }
-        (Rows::Article(rows), _) => articles::write(conn, lineage_id, &rows.0, records).await,
-        (Rows::Odds(_) | Rows::Game(_), _) => unreachable!("intern answers for the kind of the batch"),
+        (Rows::Article(rows), Interned::Rules(matcher)) => {
+            articles::write(conn, lineage_id, &rows.0, records, matcher).await
+        }
+        (Rows::Signal(rows), Interned::GameRefs(refs)) => {
+            signals::write(conn, lineage_id, &rows.0, records, refs).await
+        }
+        (Rows::Analysis(rows), Interned::GameRefs(refs)) => {
+            analyses::write(conn, lineage_id, &rows.0, records, refs).await
+        }
+        (Rows::Odds(_) | Rows::Game(_) | Rows::Article(_) | Rows::Signal(_) | Rows::Analysis(_), _) => {
+            unreachable!("intern answers for the kind of the batch")
+        }
     }
 }
 

@@ -85,7 +85,7 @@ enum Command {
     Retention(compact::RetentionArgs),
     /// Measure: rows a second beside the limit of the database, and the whole line from Kafka to the commit.
     Bench(bench::BenchArgs),
-    /// Print the contracts: JSON Schema or samples.
+    /// Print the contracts (JSON Schema, samples, AsyncAPI), or compare them with earlier ones.
     Schema(schema::SchemaArgs),
 }
 
@@ -123,7 +123,7 @@ fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
             Command::Bench(args) => bench::bench(config, file, args).await.map(|()| Ending::Done),
             Command::Compact(args) => compact::compact(config, args).await.map(|()| Ending::Done),
             Command::Retention(args) => compact::retention(config, args).await.map(|()| Ending::Done),
-            Command::Schema(args) => schema::schema(args).map(|()| Ending::Done),
+            Command::Schema(args) => schema::schema(config, args),
         }
     });
     // A task that hangs on a dead server must not keep the process: what it does is decided by the database.

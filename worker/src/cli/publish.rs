@@ -58,6 +58,8 @@ struct Summary {
     quotes: u64,
     games: u64,
     articles: u64,
+    signals: u64,
+    analyses: u64,
     /// Market keys without a rule, and how often each was met.
     unknown_markets: BTreeMap<String, u64>,
     seconds: f64,
@@ -183,17 +185,21 @@ impl Summary {
             EventKind::Odds => self.quotes += record.quotes as u64,
             EventKind::Game => self.games += 1,
             EventKind::Article => self.articles += 1,
+            EventKind::Signal => self.signals += 1,
+            EventKind::Analysis => self.analyses += 1,
         }
     }
 
     fn text(&self) -> String {
         let mut text = format!(
-            "published {} records ({} quotes, {} games, {} articles) of {} lines in {} files, \
+            "published {} records ({} quotes, {} games, {} articles, {} signals, {} analyses) of {} lines in {} files, \
              in {:.1} s, {} records/s",
             self.records,
             self.quotes,
             self.games,
             self.articles,
+            self.signals,
+            self.analyses,
             self.lines - self.skipped,
             self.files,
             self.seconds,
@@ -258,7 +264,8 @@ mod tests {
         let (_cluster, config) = cluster();
         let summary = run(config, args(&file(&samples()))).unwrap();
         let counts = (summary.records, summary.quotes, summary.games, summary.articles);
-        assert_eq!(counts, (7, 9, 2, 1));
+        assert_eq!(counts, (11, 9, 2, 1));
+        assert_eq!((summary.signals, summary.analyses), (2, 2));
     }
 
     #[test]
@@ -271,7 +278,7 @@ mod tests {
         let place = format!("{}:3: not_cloudevent: type: missing", file.path().display());
         assert_eq!(error, format!("stopped after 2 records, which are all acknowledged: {place}"));
         let summary = run(config, PublishArgs { skip_invalid: true, ..args(&file) }).unwrap();
-        assert_eq!((summary.records, summary.skipped, summary.lines), (7, 1, 8));
+        assert_eq!((summary.records, summary.skipped, summary.lines), (11, 1, 12));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::http::{self, Health};
 use crate::maintenance::{self, Schedule};
 use crate::metrics::Mode;
 use crate::progress::Progress;
+use crate::scrapers::{self, Counted};
 use crate::source::SourceError;
 use crate::source::kafka::KafkaLog;
 use crate::workers::Workers;
@@ -65,6 +66,9 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     observe(config, &workers, &store, &health, recorder);
     let schedule = Schedule::new(&config.compaction, &config.retention).map_err(anyhow::Error::msg)?;
     let sweeps = tokio::spawn(maintenance::keep_small(store.clone(), schedule));
+    let counted: Counted =
+        topics.iter().map(|topic| topic.kind).zip(workers.progress.iter().cloned()).collect();
+    tokio::spawn(scrapers::keep(store.clone(), counted.clone()));
 
     let ending = tokio::select! {
         () = stop.received() => Ending::Done,
@@ -74,6 +78,9 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     health.draining.store(true, Relaxed);
     sweeps.abort(); // the chunk under way is rolled back; the connection is the line's now
     let in_time = workers.stop(Duration::from_millis(config.shutdown.drain_ms)).await;
+    if in_time {
+        scrapers::finish(&store, &counted).await;
+    }
     tracing::info!(in_time, "stopped");
     Ok(if in_time { ending } else { Ending::Failed })
 }

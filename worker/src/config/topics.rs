@@ -1,8 +1,11 @@
-//! `[topics.<kind>]`, and what comes of it: one kind with its settings resolved.
+//! `[topics.<kind>]`, and what comes of it: one kind with its settings resolved, and with its share of the memory.
 
 use ledgerline_schema::budget::BudgetConfig;
 use ledgerline_schema::events::EventKind;
 use serde::Deserialize;
+
+use super::{Config, KafkaConfig};
+use crate::memory::Shares;
 
 /// `[topics.<kind>]`
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -53,4 +56,21 @@ pub struct Topic {
     pub dead_letters: BudgetConfig,
     /// Most bytes that its partitions hold in buffers and in batches that are being written.
     pub buffered_bytes: usize,
+}
+
+impl Config {
+    pub(super) fn shares(&self, kind: EventKind) -> Shares {
+        let consumed: Vec<EventKind> =
+            EventKind::ALL.iter().copied().filter(|kind| self.is_enabled(*kind)).collect();
+        self.memory.shares(kind, &consumed, self.writers(EventKind::Odds))
+    }
+
+    /// The settings of the client that reads the topic of a kind: its queue has its share of the budget, unless it has a bound
+    /// of its own.
+    #[must_use]
+    pub fn kafka_for(&self, kind: EventKind) -> KafkaConfig {
+        let share = || self.shares(kind).fetch_queue_kib;
+        let fetch_queue_kib = Some(self.kafka.fetch_queue_kib.unwrap_or_else(share));
+        KafkaConfig { fetch_queue_kib, ..self.kafka.clone() }
+    }
 }

@@ -100,7 +100,7 @@ fn partitions(kind: EventKind) -> i32 {
     match kind {
         EventKind::Odds => 4,
         EventKind::Game => 2,
-        EventKind::Article => 1,
+        EventKind::Article | EventKind::Signal | EventKind::Analysis => 1,
     }
 }
 
@@ -118,6 +118,7 @@ mod tests {
         let metadata = client.fetch_metadata(None, QUESTION_TIMEOUT).unwrap();
         let found: BTreeMap<&str, usize> =
             metadata.topics().iter().map(|topic| (topic.name(), topic.partitions().len())).collect();
-        assert_eq!(found, BTreeMap::from([("articles", 1), ("games", 2), ("odds", 4)]));
+        let one = ["articles", "betting-analyses", "sharp-signals"].map(|topic| (topic, 1));
+        assert_eq!(found, BTreeMap::from_iter(one.into_iter().chain([("games", 2), ("odds", 4)])));
     }
 }

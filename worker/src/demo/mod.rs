@@ -28,6 +28,7 @@ use crate::config::{Config, KafkaConfig, Topic};
 use crate::metrics::Mode;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
+use crate::scrapers;
 use crate::workers::Workers;
 use broker::Broker;
 use feed::{Feed, Tally};
@@ -108,6 +109,8 @@ async fn play(config: &Config, broker: &Broker, run: &str, length: Duration) -> 
     display.abort();
     let _ = display.await; // ends as cancelled; its bar is gone then
     workers.stop(DRAIN).await;
+    let counted = topics.iter().map(|topic| topic.kind).zip(pipelines.iter().cloned()).collect();
+    scrapers::finish(&store, &counted).await;
 
     let totals = topics.iter().zip(pipelines.iter()).map(|(topic, progress)| (topic.kind, progress.totals()));
     let numbers = Numbers::new(published?, tally.quotes(), totals, seconds);

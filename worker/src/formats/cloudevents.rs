@@ -50,7 +50,9 @@ mod tests {
             convert(kind.samples()[0].to_string().as_bytes()).unwrap().records[0].key.clone()
         };
         assert_eq!(key(EventKind::Game), "theoddsapi:e912304de2b2ce35b473ce2ecd3d1502");
-        assert_eq!(key(EventKind::Odds), key(EventKind::Game));
+        for kind in [EventKind::Odds, EventKind::Signal, EventKind::Analysis] {
+            assert_eq!(key(kind), key(EventKind::Game));
+        }
         assert_eq!(key(EventKind::Article).len(), 64);
     }
 

@@ -70,6 +70,8 @@ pub fn kafka_key(rows: &Rows) -> Option<String> {
             rows.selections.first().map(|first| format!("{}:{}", first.key().system, first.key().game))
         }
         Rows::Article(rows) => rows.0.first().map(|row| hex(&row.url_hash)),
+        Rows::Signal(rows) => rows.0.first().map(|row| format!("{}:{}", row.game.0, row.game.1)),
+        Rows::Analysis(rows) => rows.0.first().map(|row| format!("{}:{}", row.game.0, row.game.1)),
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
+use ledgerline_schema::events::EventKind;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -110,9 +111,6 @@ fn settings(scene: &Scene<'_>, group: &str, topic: &str) -> Vec<(String, String)
         ("KAFKA__START", text("earliest")),
         ("DATABASE__URL", scene.config.database.url.expose_secret().to_owned()),
         ("DATABASE__POOL__SIZE", scene.config.database.pool.size.to_string()),
-        ("TOPICS__GAMES__ENABLED", text("false")),
-        ("TOPICS__ARTICLES__ENABLED", text("false")),
-        ("TOPICS__ODDS__ENABLED", text("true")),
         ("TOPICS__ODDS__NAME", text(topic)),
         ("TOPICS__ODDS__WRITERS", scene.writers.to_string()),
         ("HTTP__LISTEN", text("127.0.0.1:0")),
@@ -121,5 +119,10 @@ fn settings(scene: &Scene<'_>, group: &str, topic: &str) -> Vec<(String, String)
     if let Some(mib) = scene.memory_mib {
         settings.push(("MEMORY__BUDGET_MIB", mib.to_string()));
     }
-    settings.into_iter().map(|(name, value)| (format!("LEDGERLINE_{name}"), value)).collect()
+    let enabled = EventKind::ALL.iter().map(|kind| {
+        let name = kind.name().replace('-', "_").to_uppercase();
+        (format!("TOPICS__{name}__ENABLED"), (*kind == EventKind::Odds).to_string())
+    });
+    let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(enabled);
+    settings.map(|(name, value)| (format!("LEDGERLINE_{name}"), value)).collect()
 }

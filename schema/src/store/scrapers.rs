@@ -1,0 +1,95 @@
+//! Which versions of which scrapers were seen. Added to from time to time by the worker, outside of every batch's transaction, so
+//! that no row of it is hot.
+//!
+//! What must stay true: rows are taken in the order of their key, so that two workers never wait for each other in a circle.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::{AsyncConnection, RunQueryDsl};
+
+use super::error::StoreError;
+use super::{Conn, Store, with_conn};
+use crate::events::EventKind;
+use crate::schema::scraper_versions as versions;
+use crate::scrapers::{Scraper, ScraperTally, Sightings};
+use crate::sql_types::UtcTimestamp;
+use crate::time::UtcMicros;
+
+/// One version of one scraper.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct ScraperVersion {
+    /// The kind of its events.
+    pub kind: String,
+    /// The scraper.
+    pub source: String,
+    /// Its version; empty where it tells none, `…` for those that there was no room for.
+    pub version: String,
+    /// The earliest `time` of an event.
+    pub first_seen: UtcMicros,
+    /// The latest.
+    pub last_seen: UtcMicros,
+    /// Events; what is read twice counts twice.
+    pub records: i64,
+}
+
+/// The earlier and the later of two times, as either database says it.
+const ADD: &str = "insert into scraper_versions (kind, source, version, first_seen, last_seen, records) \
+    values ($1, $2, $3, $4, $5, $6) on conflict (kind, source, version) do update set \
+    first_seen = case when excluded.first_seen < scraper_versions.first_seen \
+                      then excluded.first_seen else scraper_versions.first_seen end, \
+    last_seen = case when excluded.last_seen > scraper_versions.last_seen \
+                     then excluded.last_seen else scraper_versions.last_seen end, \
+    records = scraper_versions.records + excluded.records";
+
+impl Store {
+    /// Adds what was counted of one kind, all or nothing.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn add_scrapers(&self, kind: EventKind, tally: &ScraperTally) -> Result<(), StoreError> {
+        let mut counts: Vec<(&Scraper, &Sightings)> = tally.counts().collect();
+        if counts.is_empty() {
+            return Ok(());
+        }
+        counts.sort_unstable_by_key(|(scraper, _)| *scraper);
+        let mut session = self.checkout().await?;
+        let added = match session.conn() {
+            Conn::Postgres(c) => {
+                c.transaction(async |c| add(&mut Conn::Postgres(c), kind, &counts).await).await
+            }
+            Conn::Sqlite(c) => {
+                c.immediate_transaction(async |c| add(&mut Conn::Sqlite(c), kind, &counts).await).await
+            }
+        };
+        Ok(added?)
+    }
+
+    /// All versions of all scrapers, or of one, in the order of kind, source and version: at most 5,000.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn scraper_versions(&self, source: Option<&str>) -> Result<Vec<ScraperVersion>, StoreError> {
+        use diesel::sql_types::Bool;
+        let all = source.is_none().into_sql::<Bool>();
+        let query = versions::table
+            .filter(versions::source.eq(source.unwrap_or("")).or(all))
+            .order((versions::kind, versions::source, versions::version))
+            .limit(5_000);
+        let mut session = self.checkout().await?;
+        Ok(with_conn!(&mut session.conn(), c => query.load(c).await)?)
+    }
+}
+
+async fn add(conn: &mut Conn<'_>, kind: EventKind, counts: &[(&Scraper, &Sightings)]) -> QueryResult<()> {
+    for (scraper, sightings) in counts {
+        let add = diesel::sql_query(ADD)
+            .bind::<Text, _>(kind.name())
+            .bind::<Text, _>(&scraper.source)
+            .bind::<Text, _>(&scraper.version)
+            .bind::<UtcTimestamp, _>(sightings.first)
+            .bind::<UtcTimestamp, _>(sightings.last)
+            .bind::<BigInt, _>(sightings.records);
+        with_conn!(conn, c => add.execute(c).await)?;
+    }
+    Ok(())
+}
