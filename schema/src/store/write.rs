@@ -181,12 +181,8 @@ pub(super) fn is_ours(job: &WriteJob<'_>, position: Option<Position>) -> bool {
 
 /// The quotes of an ordinary batch, sorted: all of them new as far as anybody knows.
 fn plain(job: &WriteJob<'_>, interned: &Interned, look: Look) -> Option<Vec<OddsRow>> {
-    match (job.effort, look, &job.batch.rows, interned) {
-        (Effort::Whole, Look::OnlyIfRefused, Rows::Odds(rows), Interned::Selections(ids, _)) => {
-            odds::distinct(rows, ids)
-        }
-        _ => None,
-    }
+    let (Rows::Odds(rows), Interned::Selections(ids, _)) = (&job.batch.rows, interned) else { return None };
+    if job.effort == Effort::Whole && look == Look::OnlyIfRefused { odds::distinct(rows, ids) } else { None }
 }
 
 /// Writes rows of the batch: all of them, or those of some records.
