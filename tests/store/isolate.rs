@@ -178,7 +178,7 @@ async fn a_table_that_was_changed_under_us_blames_no_record(lab: &Lab) {
             vec![At::Event(article("https://a.example/1", 1, "text"))],
         ),
         (EventKind::Signal, "sharp_signals", "severity", vec![At::Event(signal("a", 1, "low"))]),
-        (EventKind::Analysis, "betting_analyses", "edge", vec![At::Event(analysis("a", 1, 0.5))]),
+        (EventKind::Analysis, "betting_analyses", "confidence", vec![At::Event(analysis("a", 1, 0.5))]),
     ] {
         let line = Line::open(&lab.store, kind).await;
         let batch = line.batch(&log);
