@@ -70,7 +70,7 @@ begin
              'schema_version operator_actions removals __diesel_schema_migrations'),
             -- A record that comes at the offset of another one, after a truncation, takes the place of its dead letter.
             ('grant', 'update', 'to', 'ledgerline_worker',
-             'partition_offsets offset_ledger games game_refs articles dead_letters'),
+             'partition_offsets offset_ledger games game_refs articles dead_letters workflows'),
             ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters game_conflicts'),
             ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions'),
             -- Compaction and retention keep their accounts.

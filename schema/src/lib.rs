@@ -12,3 +12,4 @@ pub mod schema;
 pub mod sql_types;
 pub mod store;
 pub mod time;
+pub mod workflow;

@@ -39,4 +39,6 @@ mod operate;
 mod postgres;
 mod read;
 mod records;
+mod rehearse;
+mod workflows;
 mod write;

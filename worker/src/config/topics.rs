@@ -4,6 +4,8 @@ use ledgerline_schema::budget::BudgetConfig;
 use ledgerline_schema::events::EventKind;
 use serde::Deserialize;
 
+use super::Config;
+
 /// `[topics.<kind>]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -53,4 +55,33 @@ pub struct Topic {
     pub dead_letters: BudgetConfig,
     /// Most bytes that its partitions hold in buffers and in batches that are being written.
     pub buffered_bytes: usize,
+}
+
+impl Config {
+    /// The kind that the topic carries. The default name of a kind that is switched off may be the topic of one that is not.
+    #[must_use]
+    pub fn kind_of(&self, topic: &str) -> Option<EventKind> {
+        let enabled = self.enabled_topics().into_iter().find(|enabled| enabled.name == topic);
+        let any = || EventKind::ALL.iter().copied().find(|kind| self.topic(*kind).name == topic);
+        enabled.map(|enabled| enabled.kind).or_else(any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_read_comes_before_the_default_of_one_that_is_not() {
+        let mut config = Config::default();
+        let [game, odds] = [EventKind::Game, EventKind::Odds];
+        let off = TopicConfig { enabled: Some(false), ..TopicConfig::default() };
+        let named = |name: &str| TopicConfig { name: Some(name.into()), ..TopicConfig::default() };
+        for (read, unread) in [(game, odds), (odds, game)] {
+            config.topics.insert(unread.name().into(), off.clone());
+            config.topics.insert(read.name().into(), named(unread.default_topic()));
+            assert_eq!(config.kind_of(unread.default_topic()), Some(read));
+        }
+        assert_eq!(config.kind_of("unknown"), None);
+    }
 }
