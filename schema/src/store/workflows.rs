@@ -109,7 +109,7 @@ impl Store {
         actor: &str,
         detail: &str,
     ) -> Result<Workflow, WorkflowError> {
-        self.change(id, &Change { to: State::Cancelled, actor, detail, error: None }).await
+        self.to_state(id, &Change { to: State::Cancelled, actor, detail, error: None }).await
     }
 
     /// Puts a workflow that failed or was called off back in line; it goes on from where it came to.
@@ -123,11 +123,11 @@ impl Store {
         detail: &str,
     ) -> Result<Workflow, WorkflowError> {
         let found = self.workflow(id).await?.ok_or_else(|| WorkflowError::NotFound(id.to_owned()))?;
-        let changed = self.change(id, &Change { to: State::Queued, actor, detail, error: None }).await;
+        let changed = self.to_state(id, &Change { to: State::Queued, actor, detail, error: None }).await;
         self.or_unfinished(changed, &found.parameters.hash()).await
     }
 
-    async fn change(&self, id: &str, change: &Change<'_>) -> Result<Workflow, WorkflowError> {
+    async fn to_state(&self, id: &str, change: &Change<'_>) -> Result<Workflow, WorkflowError> {
         in_tx!(self, conn => async {
             transition(conn, id, change).await?;
             load(conn, id).await?.ok_or_else(|| WorkflowError::NotFound(id.to_owned()))
@@ -219,7 +219,7 @@ async fn create(conn: &mut Conn<'_>, new: &NewWorkflow<'_>) -> Result<Workflow, 
     let newest = workflows::table.order(workflows::id.desc()).limit(1).select(workflows::created_at);
     let newest: Vec<UtcMicros> = with_conn!(conn, c => newest.load(c).await)?;
     // A clock may be coarse, or step back; the order of ids is the order in which they are shown and taken up.
-    let at = newest.first().map_or(at, |newest| at.max(newest.plus(1)));
+    let at = newest.as_slice().first().map_or(at, |newest| at.max(newest.plus(1)));
     let id = id_of(at);
     let row = (
         workflows::id.eq(&id),

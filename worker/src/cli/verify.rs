@@ -26,7 +26,7 @@ use super::ranges::{Range, ranges};
 use crate::config::Config;
 use crate::kafka::{QUESTION_TIMEOUT, base_config, without_value};
 use crate::source::Log;
-use crate::source::kafka::KafkaLog;
+use crate::source::kafka::{KafkaLog, group_of};
 
 mod report;
 
@@ -228,7 +228,9 @@ impl Reader {
     fn open(config: &Config, segment: &LedgerSegment) -> anyhow::Result<Self> {
         let mut client = base_config(&config.kafka)?;
         // Nothing is committed and no group joined; the line's own group needs no right that it does not have.
-        client.set("group.id", &segment.group).set("enable.auto.commit", "false");
+        let live = group_of(&config.kafka, &segment.topic);
+        let group = if is_of_a_workflow(&segment.group) { &live } else { &segment.group };
+        client.set("group.id", group).set("enable.auto.commit", "false");
         client.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
         client.set("isolation.level", "read_committed").set("check.crcs", "true");
         let consumer: BaseConsumer =

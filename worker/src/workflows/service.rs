@@ -35,7 +35,7 @@ impl Default for WorkflowsConfig {
 
 impl WorkflowsConfig {
     /// Connections that the pool needs for it: a writer, and one that claims, renews and measures.
-    pub(crate) fn connections(&self) -> u32 {
+    pub(crate) fn connections(&self) -> usize {
         if self.enabled { 2 } else { 0 }
     }
 
