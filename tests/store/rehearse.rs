@@ -74,7 +74,7 @@ async fn it_tells_what_the_write_then_does(lab: &Lab) {
             (done.dispositions, done.rows, done.dead),
             "{kind:?}"
         );
-        assert!(done.rows.inserted > 0 && done.dispositions.dead > 0, "{done:?}");
+        assert!(done.rows.inserted > 0 && done.dispositions.dead > 0, "{kind:?}");
     }
 }
 

@@ -67,7 +67,7 @@ async fn one_goes_its_way_and_its_history_tells(lab: &Lab) {
     assert_eq!(store.renew_workflow(&lease, &json!({"done": 5})).await.expect("an answer"), Renewed::Held);
     let running = found(store, &created.id).await;
     assert_eq!((running.state, running.progress), (State::Running, Some(json!({"done": 5}))));
-    assert!(running.started_at.is_some() && running.lease_until > running.started_at, "{running:?}");
+    assert!(running.started_at.is_some() && running.lease_until > running.started_at);
     store.finish_workflow(&lease, State::Succeeded, None, &json!({"done": 10})).await.expect("finished");
     let over = found(store, &created.id).await;
     assert_eq!(
