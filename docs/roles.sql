@@ -70,7 +70,7 @@ begin
              'schema_version operator_actions removals alert_rules alert_rule_set __diesel_schema_migrations'),
             -- A record that comes at the offset of another one, after a truncation, takes the place of its dead letter.
             ('grant', 'update', 'to', 'ledgerline_worker',
-             'partition_offsets offset_ledger games game_refs articles alerts scraper_versions dead_letters'),
+             'partition_offsets offset_ledger games game_refs articles alerts scraper_versions dead_letters workflows'),
             ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters game_conflicts alert_rules alert_rule_set'),
             ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions alert_rules'),
             ('grant', 'delete', 'to', 'ledgerline_operator', 'alert_rules'),

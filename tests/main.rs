@@ -2,6 +2,7 @@
 
 mod support;
 
+mod backfill;
 mod bench;
 mod bench_e2e;
 mod compact;
@@ -13,8 +14,10 @@ mod line;
 mod memory;
 mod operator;
 mod poison;
+mod replay;
 mod roles;
 mod secrets;
 mod store;
 mod tidy;
 mod tls;
+mod workflows;

@@ -1,4 +1,5 @@
-//! A real week of NFL odds (369,180 quotes in 291 snapshots) through real Kafka into real PostgreSQL. Run by `make test-real`
+//! Real odds through real Kafka into real PostgreSQL: a week of the NFL (369,180 quotes in 291 snapshots), and a day of baseball with
+//! two doubleheaders (115,228 quotes in 120), of which an hour is lost and replayed. Run by `make test-real`
 //! where `LEDGERLINE_TEST_DATA` names the folder of real data. What the database must hold in the end is computed here from the
 //! file, by code that shares nothing with the product.
 
@@ -21,8 +22,11 @@ const QUOTES: i64 = 369_180;
 const PARTITIONS: i32 = 4;
 
 fn nfl_week() -> PathBuf {
+    data("odds/theoddsapi/nfl_week10_2025-11-06_to_11-11.jsonl.gz")
+}
+
+fn data(file: &str) -> PathBuf {
     let folder = PathBuf::from(service("LEDGERLINE_TEST_DATA"));
-    let file = "odds/theoddsapi/nfl_week10_2025-11-06_to_11-11.jsonl.gz";
     let found = [folder.join(file), folder.join("raw").join(file)].into_iter().find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("LEDGERLINE_TEST_DATA: {file} is not in {}", folder.display()))
 }
@@ -280,4 +284,80 @@ async fn final_prices_agree(database: &Database) {
         assert_eq!(expected.get(&selection), Some(&(price, line)), "{selection:?}");
     }
     println!("final prices of {} selections agree with the file", rows.len());
+}
+
+/// The day of baseball, and how many quotes it has.
+const DOUBLEHEADERS: (&str, i64) = ("odds/theoddsapi/mlb_2026-07-22_doubleheaders.jsonl.gz", 115_228);
+/// The hour that is lost, of four snapshots; both as scrapers and as Kafka date them.
+const HOUR: (&str, &str) = ("2026-07-22T22:00:00Z", "2026-07-22T23:00:00Z");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_hour_of_the_doubleheader_day_comes_back_beside_live_consumption() {
+    let week = Week { odds: kafka::topic("odds", PARTITIONS).await, games: kafka::topic("games", 1).await };
+    let (database, setup) = migrated(&week, "").await;
+    let (file, quotes) = DOUBLEHEADERS;
+    let file = data(file).display().to_string();
+    let args = ["publish", "--format", "the-odds-api", "--event-time", "--json", &file];
+    let published: Value = serde_json::from_str(&setup.must(&args)).expect("JSON");
+    assert_eq!(published["quotes"], json!(quotes));
+    let mut worker = setup.start();
+    week.stored(&database).await;
+    assert_eq!(database.number("select count(*) from odds").await, quotes);
+    let (odds, games) = (database.digest("odds").await, database.digest("readable_games").await);
+
+    let (from, to) = HOUR;
+    let hour = format!("observed_at >= '{from}' and observed_at < '{to}'");
+    let lost = database.number(&format!("select count(*) from odds where {hour}")).await;
+    database.change(&format!("delete from odds where {hour}")).await;
+    assert!(lost > 2_000, "{lost} quotes in the hour");
+    // Live consumption has something to do meanwhile.
+    let again: Value =
+        serde_json::from_str(&setup.must(&["publish", &live_again(&setup), "--json"])).expect("JSON");
+    let args = ["replay", "--topic", &week.odds, "--from", from, "--to", to, "--max-lag", "20000", "--json"];
+    let summary: Value = serde_json::from_str(&setup.must(&args)).expect("JSON");
+    println!("replayed: {summary}");
+    assert_eq!(summary["inserted"], json!(lost), "{summary}");
+    assert!(summary["pace"]["highest_lag"].as_i64() <= Some(20_000), "{summary}");
+    assert!(summary["pace"]["oldest_sample_ms"].as_i64() <= Some(1_000), "{summary}");
+    let live = "select coalesce(sum(next_offset), 0)::int8 from partition_offsets where consumer_group not like 'replay:%'";
+    let ends: i64 = (0..PARTITIONS).map(|partition| kafka::end(&week.odds, partition)).sum();
+    let ends = ends + kafka::end(&week.games, 0);
+    eventually("live consumption to come to its end", async || {
+        (database.number(live).await >= ends).then_some(())
+    })
+    .await;
+    assert!(worker.stop().await.success());
+    database
+        .change(
+            "delete from odds o using selections s, game_refs r where s.id = o.selection_id \
+                     and r.id = s.game_ref_id and r.system = 'live'",
+        )
+        .await;
+    assert_eq!(database.digest("odds").await, odds, "every quote with its origin");
+    assert_eq!(database.digest("readable_games").await, games);
+    let verified: Value = serde_json::from_str(&setup.must(&["verify", "--json"])).expect("JSON");
+    assert_eq!(verified["ok"], json!(true), "{verified}");
+    println!("{lost} lost quotes came back beside {} live records", again["records"]);
+    database.drop_now().await;
+}
+
+/// Events of games that the day does not have.
+fn live_again(setup: &Setup) -> String {
+    let events: Vec<String> = (0..30_000)
+        .map(|number| {
+            json!({
+                "specversion": "1.0", "type": "odds.v1", "id": number.to_string(), "source": "live",
+                "time": format!("2026-07-22T22:{:02}:{:02}.{:03}Z", number / 60 % 60, number % 60, number / 3_600),
+                "data": {
+                    "game": {"system": "live", "id": (number % 50).to_string()}, "sportsbook": "book",
+                    "market": "moneyline",
+                    "outcomes": [{"side": "home", "price_american": -110}, {"side": "away", "price_american": -105}],
+                },
+            })
+            .to_string()
+        })
+        .collect();
+    let file = setup.folder.path().join("live.jsonl");
+    std::fs::write(&file, events.join("\n")).expect("written");
+    file.display().to_string()
 }

@@ -60,7 +60,7 @@ fn is_refused(statement: &str, answer: Result<(), tokio_postgres::Error>) {
 }
 
 /// What the worker's role must never be able to do.
-const FORBIDDEN: [&str; 33] = [
+const FORBIDDEN: [&str; 35] = [
     "create table evil (id int)",
     "create temp table evil (id int)",
     "create schema evil",
@@ -78,6 +78,8 @@ const FORBIDDEN: [&str; 33] = [
     "delete from dead_letters",
     "delete from partition_offsets",
     "delete from offset_ledger",
+    "delete from workflows",
+    "delete from workflow_history",
     "update odds set price = 2",
     "update operator_actions set reason = 'evil'",
     "insert into removals values (1, 'compacted', 1, now())",

@@ -233,6 +233,25 @@ impl Batch {
         }
     }
 
+    /// Keeps the bytes of a record that its source refuses, as a dead record, and moves the end past it.
+    ///
+    /// # Panics
+    /// If `offset` lies before the end of the batch.
+    pub fn push_refused(&mut self, offset: i64, key: Option<&[u8]>, raw: &RawRecord<'_>, why: &Rejection) {
+        self.advance(offset + 1);
+        let record = self.records.push(offset, key, raw);
+        self.dead.push(DeadRecord { record, rejection: why.clone() });
+    }
+
+    /// Counts a record that a filter passes over.
+    ///
+    /// # Panics
+    /// If `offset` lies before the end of the batch.
+    pub fn push_skipped(&mut self, offset: i64) {
+        self.advance(offset + 1);
+        self.skipped += 1;
+    }
+
     /// Counts a record without a value.
     ///
     /// # Panics

@@ -15,3 +15,4 @@ pub mod scrapers;
 pub mod sql_types;
 pub mod store;
 pub mod time;
+pub mod workflow;

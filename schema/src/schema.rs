@@ -343,6 +343,44 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use crate::sql_types::{JsonText, UtcTimestamp};
+    use diesel::sql_types::{Bool, Integer, Nullable, Text};
+    workflows (id) {
+        id -> Text,
+        kind -> Text,
+        state -> Text,
+        parameters -> JsonText,
+        parameters_hash -> Text,
+        plan -> Nullable<JsonText>,
+        progress -> Nullable<JsonText>,
+        error -> Nullable<Text>,
+        requested_by -> Text,
+        attended -> Bool,
+        lease_owner -> Nullable<Text>,
+        lease_until -> Nullable<UtcTimestamp>,
+        attempt -> Integer,
+        created_at -> UtcTimestamp,
+        started_at -> Nullable<UtcTimestamp>,
+        ended_at -> Nullable<UtcTimestamp>,
+        updated_at -> UtcTimestamp,
+    }
+}
+
+diesel::table! {
+    use crate::sql_types::UtcTimestamp;
+    use diesel::sql_types::{Integer, Nullable, Text};
+    workflow_history (workflow_id, seq) {
+        workflow_id -> Text,
+        seq -> Integer,
+        at -> UtcTimestamp,
+        from_state -> Nullable<Text>,
+        to_state -> Text,
+        actor -> Text,
+        detail -> Text,
+    }
+}
+
 diesel::joinable!(odds -> selections (selection_id));
 diesel::joinable!(selections -> game_refs (game_ref_id));
 diesel::joinable!(game_refs -> games (game_id));
@@ -370,4 +408,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     alert_rule_set,
     alerts,
     scraper_versions,
+    workflows,
+    workflow_history,
 );

@@ -5,6 +5,7 @@ use std::fmt;
 
 use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::sql_types::UtcTimestamp;
 
@@ -97,6 +98,19 @@ impl fmt::Display for UtcMicros {
             civil.second(),
             civil.subsec_nanosecond() / 1_000
         )
+    }
+}
+
+/// As text, in RFC 3339: parameters and plans of workflows are JSON.
+impl Serialize for UtcMicros {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UtcMicros {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

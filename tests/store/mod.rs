@@ -40,6 +40,8 @@ mod operate;
 mod postgres;
 mod read;
 mod records;
+mod rehearse;
 mod scrapers;
 mod signals;
+mod workflows;
 mod write;

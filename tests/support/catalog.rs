@@ -47,7 +47,7 @@ impl Database {
         .await
     }
 
-    /// `table primary (columns)`, `table unique (columns)`, `table index (columns)`, `table references other (columns)`.
+    /// `table primary (columns)`, `table unique (columns)`, `table [unique] index (columns)`, `table references other (columns)`.
     pub async fn keys(&self) -> Vec<String> {
         self.catalog(
             "select k.conrelid::regclass || case k.contype when 'p' then ' primary' when 'u' then ' unique' \
@@ -57,16 +57,17 @@ impl Database {
                      join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.number) || ')' as line \
              from pg_constraint k where k.connamespace = 'public'::regnamespace and k.contype in ('p', 'u', 'f') \
              union all \
-             select i.indrelid::regclass || ' index (' || \
+             select i.indrelid::regclass || case when i.indisunique then ' unique' else '' end || ' index (' || \
                     (select string_agg(a.attname, ', ' order by u.place) \
                      from unnest(i.indkey::int2[]) with ordinality u (number, place) \
                      join pg_attribute a on a.attrelid = i.indrelid and a.attnum = u.number) || ')' \
              from pg_index i join pg_class c on c.oid = i.indexrelid \
-             where c.relnamespace = 'public'::regnamespace and not i.indisunique",
+             where c.relnamespace = 'public'::regnamespace \
+                   and not exists (select 1 from pg_constraint k where k.conindid = i.indexrelid)",
             "select m.name || ' primary (' || group_concat(c.name, ', ' order by c.pk) || ')' as line \
              from sqlite_master m, pragma_table_info(m.name) c where m.type = 'table' and c.pk > 0 group by m.name \
              union all \
-             select m.name || iif(l.origin = 'u', ' unique (', ' index (') || group_concat(c.name, ', ' order by c.seqno) || ')' \
+             select m.name || iif(l.\"unique\", ' unique', '') || iif(l.origin = 'u', ' (', ' index (') || group_concat(c.name, ', ' order by c.seqno) || ')' \
              from sqlite_master m, pragma_index_list(m.name) l, pragma_index_info(l.name) c \
              where m.type = 'table' and l.origin <> 'pk' group by m.name, l.name \
              union all \

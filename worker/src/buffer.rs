@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::batch::Batch;
-use ledgerline_schema::events::{EventKind, Flags, RawRecord};
+use ledgerline_schema::events::{EventKind, Flags, RawRecord, envelope};
+use ledgerline_schema::time::UtcMicros;
 
 use crate::config::BatchConfig;
 use crate::source::Message;
@@ -18,6 +19,26 @@ pub struct Buffer {
     spare: Option<Batch>,
     /// When the first thing came in that moves the position; none while there is nothing to write.
     since: Option<Instant>,
+    observed: Option<Observed>,
+}
+
+/// Which records a replay is about, by the time when the scraper saw what they say. What is not set is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observed {
+    /// At this time or later.
+    pub from: Option<UtcMicros>,
+    /// Before this time.
+    pub to: Option<UtcMicros>,
+}
+
+impl Observed {
+    /// Whether the record is passed over. One whose time cannot be read is not: it is judged like any other.
+    fn leaves_out(self, record: &RawRecord<'_>) -> bool {
+        let time = envelope::time_of(record);
+        time.is_some_and(|time| {
+            self.from.is_some_and(|from| time < from) || self.to.is_some_and(|to| time >= to)
+        })
+    }
 }
 
 /// Why a batch was written.
@@ -50,7 +71,13 @@ impl Buffer {
     /// An empty buffer whose first record is at `from` or later.
     #[must_use]
     pub fn new(kind: EventKind, limits: BatchConfig, from: i64) -> Self {
-        Self { kind, limits, batch: Batch::new(kind.rows(), from), spare: None, since: None }
+        Self { kind, limits, batch: Batch::new(kind.rows(), from), spare: None, since: None, observed: None }
+    }
+
+    /// Passes over what was not observed then.
+    #[must_use]
+    pub fn only(self, observed: Option<Observed>) -> Self {
+        Self { observed, ..self }
     }
 
     /// Decodes one message into the batch.
@@ -61,6 +88,14 @@ impl Buffer {
             return Flags::default();
         };
         let raw = RawRecord { value, headers: message.headers, timestamp: message.timestamp };
+        if let Some(why) = message.refused {
+            self.batch.push_refused(message.offset, message.key, &raw, why);
+            return Flags::default();
+        }
+        if self.observed.is_some_and(|observed| observed.leaves_out(&raw)) {
+            self.batch.push_skipped(message.offset);
+            return Flags::default();
+        }
         self.batch.push(message.offset, message.key, &raw)
     }
 
@@ -130,10 +165,12 @@ impl Buffer {
 
 #[cfg(test)]
 mod tests {
+    use ledgerline_schema::events::RawHeader;
+
     use super::*;
 
     fn message(offset: i64, value: Option<&'static [u8]>) -> Message<'static> {
-        Message { partition: 0, offset, key: None, value, headers: &[], timestamp: None }
+        Message { partition: 0, offset, key: None, value, headers: &[], timestamp: None, refused: None }
     }
 
     #[test]
@@ -165,5 +202,35 @@ mod tests {
         assert_eq!((found.applied, found.dead, found.tombstone, found.hole), (0, 1, 1, 4));
         assert_eq!(found.sum(), batch.span());
         assert_eq!(buffer.batch().from, 11);
+    }
+
+    #[test]
+    fn what_was_not_observed_then_is_passed_over_and_counted() {
+        let at = |text: &str| UtcMicros::parse(text).ok();
+        let observed = Observed { from: at("2025-11-09T18:00:00Z"), to: at("2025-11-09T19:00:00Z") };
+        let mut buffer = Buffer::new(EventKind::Odds, BatchConfig::default(), 0).only(Some(observed));
+        let now = Instant::now();
+        for (offset, value) in [
+            br#"{"time":"2025-11-09T17:59:59Z"}"#.as_slice(),
+            br#"{"time":"2025-11-09T18:00:00Z"}"#,
+            br#"{"time":"2025-11-09T19:00:00Z"}"#,
+            br#"{"time":"yesterday"}"#,
+            b"{",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            buffer.take(&message(offset as i64, Some(value)), now);
+        }
+        let in_binary_mode = [("specversion", "1.0"), ("time", "2025-11-09T17:59:59Z")]
+            .map(|(name, value)| (format!("ce_{name}"), value));
+        let headers: Vec<RawHeader<'_>> = in_binary_mode
+            .iter()
+            .map(|(name, value)| RawHeader { name: name.as_bytes(), value: Some(value.as_bytes()) })
+            .collect();
+        buffer.take(&Message { headers: &headers, ..message(5, Some(b"{}")) }, now);
+        let batch = buffer.split_off();
+        let found = batch.dispositions(batch.dead.len());
+        assert_eq!((found.skipped, found.dead, found.sum()), (3, 3, batch.span()));
     }
 }

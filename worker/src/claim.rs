@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::breaker::Breaker;
 use crate::clock;
 use crate::config::Start;
+use crate::dry_run::DryRun;
 use crate::protocol::{ClaimOutcome, Partition};
 use crate::source::Log;
 
@@ -31,6 +32,8 @@ pub struct Claimant {
     pub deadline: Duration,
     /// Whether the database is to be tried at all.
     pub breaker: Arc<Breaker>,
+    /// Where the positions are of a line that changes nothing.
+    pub dry_run: Option<Arc<DryRun>>,
 }
 
 impl Claimant {
@@ -40,6 +43,10 @@ impl Claimant {
     /// # Errors
     /// Kafka or the database did not answer: nothing is known, try again.
     pub async fn claim(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
+        if let Some(dry_run) = &self.dry_run {
+            let claim = dry_run.claim(&self.group, partition);
+            return claim.map(ClaimOutcome::Claimed).context("the partition is no part of the dry run");
+        }
         let outcome = self.claim_once(partition, false).await?;
         match outcome {
             // The end of the log was read before the position; an earlier owner may have written in between.
@@ -97,7 +104,7 @@ impl Claimant {
 
     /// The positions of the topic's partitions; null where the database is away.
     pub async fn positions(&self, topic: &str) -> Option<BTreeMap<Partition, Position>> {
-        if self.breaker.open_for().is_some() {
+        if self.dry_run.is_some() || self.breaker.open_for().is_some() {
             return None;
         }
         let positions = self.in_time(self.store.positions(&self.group, topic)).await.ok()?;

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::config_error::without_secrets;
 use crate::maintenance::{CompactionConfig, RetentionConfig, Schedule};
 use crate::memory::MemoryConfig;
+use crate::workflows::WorkflowsConfig;
 
 mod topics;
 pub use topics::{BatchConfig, Topic, TopicConfig};
@@ -46,6 +47,8 @@ pub struct Config {
     pub compaction: CompactionConfig,
     /// Whether `run` deletes old quotes.
     pub retention: RetentionConfig,
+    /// Whether `run` takes up workflows.
+    pub workflows: WorkflowsConfig,
 }
 
 /// `[kafka]`
@@ -353,6 +356,7 @@ impl Config {
             "kafka.sasl_username: required for security = \"sasl-tls\""
         );
         self.memory.check()?;
+        self.workflows.check()?;
         ensure!(self.log.throughput_every_ms >= 100, "log.throughput_every_ms: must be at least 100");
         self.database.check().map_err(anyhow::Error::msg)
     }
@@ -372,11 +376,12 @@ impl Config {
         }
         let schedule = Schedule::new(&self.compaction, &self.retention).map_err(anyhow::Error::msg)?;
         let writers: usize = topics.iter().map(|topic| topic.writers).sum();
-        let (size, others) = (self.database.pool.size, 1 + schedule.connections());
+        let (size, others) =
+            (self.database.pool.size, 1 + schedule.connections() + self.workflows.connections());
         let enough = usize::try_from(size).is_ok_and(|size| size >= writers + others);
         ensure!(
             enough,
-            "database.pool.size: {size} is too small for {writers} writers and {others} more for claims and sweeps"
+            "database.pool.size: {size} is too small for {writers} writers and {others} more for claims, sweeps and workflows"
         );
         Ok(())
     }

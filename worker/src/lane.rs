@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::budget::Budget;
@@ -13,6 +13,11 @@ use crate::buffer::Buffer;
 use crate::protocol::Partition;
 use crate::room::Room;
 use crate::source::Message;
+
+/// Longest wait in one poll: how late an answer of the database is noticed on a quiet topic.
+pub const POLL: Duration = Duration::from_millis(20);
+/// Longest wait in one poll while a transaction is under way.
+const POLL_BUSY: Duration = Duration::from_millis(2);
 
 /// One consumed partition.
 #[derive(Debug)]
@@ -97,4 +102,13 @@ pub fn mark_full(lanes: &mut BTreeMap<Partition, Lane>, room: &mut Room, now: In
         let full = lane.buffer.is_full() || !room.is_left_for(lane.held_bytes());
         lane.full_since = full.then(|| lane.full_since.unwrap_or(now));
     }
+}
+
+/// How long the source may be waited for: until a batch is due, and not long while an answer may come.
+pub fn poll_timeout(lanes: &BTreeMap<Partition, Lane>, now: Instant) -> Duration {
+    let busy = lanes.values().any(|lane| lane.in_flight.is_some());
+    let due = lanes.values().filter(|lane| lane.in_flight.is_none());
+    let due = due.filter_map(|lane| lane.buffer.due_in(now)).min();
+    let longest = if busy { POLL_BUSY } else { POLL };
+    due.map_or(longest, |due| due.min(longest))
 }

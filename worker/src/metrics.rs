@@ -10,47 +10,18 @@ use ledgerline_schema::batch::{Batch, DeadRecord, Dispositions};
 use ledgerline_schema::events::{Flag, Flags, Reason};
 use ledgerline_schema::store::{Halt, PoolState, Removal, SweptChunk, WriteReport};
 use ledgerline_schema::time::UtcMicros;
+use ledgerline_schema::workflow::{State, WorkflowKind};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+mod mode;
+
+pub use mode::Mode;
+pub(crate) use mode::Rebalance;
 
 use crate::breaker::Circuit;
 use crate::buffer::Trigger;
 use crate::protocol::Partition;
-
-/// Which kind of source feeds the line; a label of every metric of the line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// A consumer group.
-    Live,
-}
-
-impl Mode {
-    /// The label's value.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-        }
-    }
-}
-
-/// A change of the assignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rebalance {
-    /// Partitions came.
-    Assigned,
-    /// Partitions went.
-    Revoked,
-}
-
-impl Rebalance {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Assigned => "assigned",
-            Self::Revoked => "revoked",
-        }
-    }
-}
 
 const CONSUMED: &str = "ledgerline_records_consumed_total";
 const SETTLED: &str = "ledgerline_records_settled_total";
@@ -85,6 +56,9 @@ const REMOVED: &str = "ledgerline_quotes_removed_total";
 const SWEEPS: &str = "ledgerline_sweeps_total";
 const SWEEP_SECONDS: &str = "ledgerline_sweep_seconds";
 const LAST_SWEEP: &str = "ledgerline_last_sweep_timestamp_seconds";
+const WORKFLOWS: &str = "ledgerline_workflow_state_changes_total";
+const REPLAYED: &str = "ledgerline_replay_progress_ratio";
+const YIELDING: &str = "ledgerline_replay_yielding";
 const TICK: &str = "ledgerline_poll_loop_last_tick_timestamp_seconds";
 const BUILD: &str = "ledgerline_build_info";
 
@@ -144,6 +118,9 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
     ),
     (SWEEP_SECONDS, "Time of one sweep, by reason."),
     (LAST_SWEEP, "When a sweep of this process was last completed, by reason."),
+    (WORKFLOWS, "Changes of workflows' states by this process, by kind and the state that they came to."),
+    (REPLAYED, "How much of the workflow that this process runs is done, 0 to 1."),
+    (YIELDING, "1 while a replay of this process gives way to live consumption."),
     (TICK, "When the poll loop last came round."),
     (BUILD, "1; the version is a label."),
 ];
@@ -239,14 +216,14 @@ pub(crate) fn written(
 ) {
     settled(topic, mode, &report.dispositions, &report.dead);
     let topic = || topic.to_owned();
-    let (mode, rows) = (mode.name(), report.rows);
+    let rows = report.rows;
     for (outcome, n) in [
         ("inserted", rows.inserted),
         ("updated", rows.updated),
         ("duplicate", rows.duplicate),
         ("stale", rows.stale),
     ] {
-        counter!(ROWS, "topic" => topic(), "mode" => mode, "outcome" => outcome).increment(count(n));
+        counter!(ROWS, "topic" => topic(), "mode" => mode.name(), "outcome" => outcome).increment(count(n));
     }
     counter!(BATCHES, "topic" => topic(), "outcome" => "committed").increment(1);
     counter!(ATTEMPTS, "topic" => topic()).increment(report.attempts.into());
@@ -256,6 +233,14 @@ pub(crate) fn written(
     histogram!(BATCH_RECORDS, "topic" => topic()).record(batch.records.len() as f64);
     histogram!(BATCH_BYTES, "topic" => topic()).record(batch.records.byte_len() as f64);
     histogram!(WRITE_SECONDS, "topic" => topic()).record(took.as_secs_f64());
+    if mode.is_live() {
+        freshness(topic(), batch, now);
+    }
+}
+
+/// How far behind the events live consumption is.
+fn freshness(name: String, batch: &Batch, now: UtcMicros) {
+    let topic = || name.clone();
     gauge!(LAST_COMMIT, "topic" => topic()).set(seconds(now));
     if let Some(oldest) = batch.records.oldest_timestamp() {
         histogram!(LATENCY, "topic" => topic()).record((seconds(now) - seconds(oldest)).max(0.0));
@@ -368,6 +353,29 @@ pub(crate) fn sweep_ended(removal: Removal, outcome: &'static str, took: Duratio
         histogram!(SWEEP_SECONDS, "reason" => removal.name()).record(took.as_secs_f64());
         gauge!(LAST_SWEEP, "reason" => removal.name()).set(seconds(now));
     }
+}
+
+/// Makes the metrics of workflows exist at 0.
+pub(crate) fn touch_workflows() {
+    for kind in WorkflowKind::ALL {
+        for state in [State::Running, State::Succeeded, State::Failed, State::Cancelled] {
+            counter!(WORKFLOWS, "kind" => kind.name(), "state" => state.name()).increment(0);
+        }
+    }
+    gauge!(REPLAYED).set(0.0);
+    yielding(false);
+}
+
+pub(crate) fn workflow_became(kind: WorkflowKind, state: State) {
+    counter!(WORKFLOWS, "kind" => kind.name(), "state" => state.name()).increment(1);
+}
+
+pub(crate) fn workflow_done(ratio: f64) {
+    gauge!(REPLAYED).set(ratio);
+}
+
+pub(crate) fn yielding(yields: bool) {
+    gauge!(YIELDING).set(f64::from(u8::from(yields)));
 }
 
 pub(crate) fn tick(at: UtcMicros) {

@@ -1,5 +1,5 @@
-//! The program: one topic, from the source to the database. `Pipeline::run` is the straight line; live consumption, and later
-//! replay and backfill, run it with another Source. A redrive has no log to follow: it shares the store's half.
+//! The program: one topic, from the source to the database. `Pipeline::run` is the straight line; live consumption, replay and
+//! backfill run it, each with another Source. A redrive has no log to follow: it shares the store's half.
 //!
 //! One OS thread per pipeline. It polls, decodes and decides, and never waits for the database: claims and transactions are
 //! tasks whose answers come back through a channel.
@@ -23,7 +23,8 @@ use crate::buffer::{Buffer, Trigger};
 use crate::claim::Claimant;
 use crate::clock;
 use crate::config::Topic;
-use crate::lane::{self, Lane};
+use crate::lane::{self, Lane, POLL};
+use crate::pace::Terms;
 use crate::progress::Progress;
 use crate::protocol::{
     Assignment, ClaimOutcome, Command, Event, Partition, PositionOutcome, Protocol, WriteOutcome,
@@ -32,10 +33,6 @@ use crate::room::Room;
 use crate::source::{Message, Source, SourceError, SourceEvent};
 use crate::writer;
 
-/// Longest wait in one poll: how late an answer of the database is noticed on a quiet topic.
-const POLL: Duration = Duration::from_millis(20);
-/// Longest wait in one poll while a transaction is under way.
-const POLL_BUSY: Duration = Duration::from_millis(2);
 /// Messages taken before the answers and the clock are looked at again.
 const MESSAGES_PER_TURN: usize = 512;
 /// A partition that could take nothing for this long is held back, so that the others flow on.
@@ -49,6 +46,7 @@ const ANSWERS: usize = 16_384;
 /// One topic's line.
 pub struct Pipeline<S> {
     topic: Topic,
+    terms: Terms,
     source: S,
     claimant: Claimant,
     protocol: Protocol,
@@ -79,6 +77,7 @@ impl<S: Source> Pipeline<S> {
         let room = Room::new(topic.buffered_bytes);
         Self {
             topic,
+            terms: Terms::default(),
             source,
             claimant,
             protocol: Protocol::default(),
@@ -93,6 +92,12 @@ impl<S: Source> Pipeline<S> {
             watch_at: Instant::now() + WATCH_EVERY,
             watching: false,
         }
+    }
+
+    /// Keeps to terms.
+    #[must_use]
+    pub fn under(self, terms: Terms) -> Self {
+        Self { terms, ..self }
     }
 
     /// The straight line: read, decode, write, until told to stop; then finish what is under way.
@@ -117,7 +122,8 @@ impl<S: Source> Pipeline<S> {
             self.await_answer(POLL);
             return Ok(());
         }
-        let mut timeout = self.poll_timeout();
+        let holding = self.terms.pace.is_holding(); // what is due must not make it spin
+        let mut timeout = if holding { POLL } else { lane::poll_timeout(&self.lanes, Instant::now()) };
         let mut taken_bytes = 0;
         for _ in 0..MESSAGES_PER_TURN {
             let now = Instant::now();
@@ -135,11 +141,11 @@ impl<S: Source> Pipeline<S> {
                 Ok(Some(event)) => self.on_source_event(event),
                 Ok(None) if !taken => return Ok(()),
                 Ok(None) => {}
-                Err(dead @ (SourceError::Fatal(_) | SourceError::Ended(_))) => return Err(dead),
                 Err(SourceError::Transient(error)) => {
                     tracing::debug!(kafka.topic = self.topic.name, error, "kafka");
                     return Ok(());
                 }
+                Err(dead) => return Err(dead),
             }
             if self.is_saturated() || taken_bytes >= self.room.bytes_per_turn() {
                 return Ok(());
@@ -192,6 +198,9 @@ impl<S: Source> Pipeline<S> {
     fn dispatch(&mut self, partition: Partition, due: impl Fn(&Lane) -> Option<Trigger>) {
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
         let Some(trigger) = due(lane) else { return };
+        if !self.terms.pace.may_start(Instant::now()) {
+            return;
+        }
         let batch = lane.dispatch();
         self.progress.dispatched(&batch, std::mem::take(&mut lane.flags), trigger);
         self.feed(Event::BatchReady(partition, batch.from, batch.to));
@@ -271,7 +280,7 @@ impl<S: Source> Pipeline<S> {
     }
 
     fn consume(&mut self, partition: Partition, offset: i64) {
-        let buffer = Buffer::new(self.topic.kind, self.topic.batch, offset);
+        let buffer = Buffer::new(self.topic.kind, self.topic.batch, offset).only(self.terms.observed);
         self.lanes.insert(partition, Lane::new(buffer, Budget::new(self.topic.dead_letters)));
         self.progress.consuming(partition, offset);
         if let Err(error) = self.source.consume(partition, offset) {
@@ -286,14 +295,12 @@ impl<S: Source> Pipeline<S> {
         lane.exempt_to = claim.exempt_to;
         self.hour = self.hour.max(clock::now().hour()); // the clock may step back, the ledger may not
         let job = writer::Job {
-            store: self.claimant.store.clone(),
+            claimant: self.claimant.clone(),
             claim,
             batch,
             hour: self.hour,
             effort,
             budget: Arc::clone(&lane.budget),
-            breaker: Arc::clone(&self.claimant.breaker),
-            deadline: self.claimant.deadline,
             progress: Arc::clone(&self.progress),
             writers: Arc::clone(&self.writers),
         };
@@ -305,9 +312,7 @@ impl<S: Source> Pipeline<S> {
     fn ask(&self, partition: Partition, assignment: Assignment, claim: Claim) {
         let claimant = self.claimant.clone();
         self.spawn(Event::PositionAnswered(partition, assignment, PositionOutcome::Unknown), async move {
-            let Claimant { store, deadline, breaker, .. } = claimant;
-            let outcome = writer::ask_position(&store, &claim, deadline, &breaker).await;
-            Event::PositionAnswered(partition, assignment, outcome)
+            Event::PositionAnswered(partition, assignment, writer::ask_position(&claimant, &claim).await)
         });
     }
 
@@ -370,15 +375,6 @@ impl<S: Source> Pipeline<S> {
                 tracing::info!(kafka.topic = topic, kafka.partition = partition, "partition {what}");
             }
         }
-    }
-
-    fn poll_timeout(&self) -> Duration {
-        let now = Instant::now();
-        let busy = self.lanes.values().any(|lane| lane.in_flight.is_some());
-        let due = self.lanes.values().filter(|lane| lane.in_flight.is_none());
-        let due = due.filter_map(|lane| lane.buffer.due_in(now)).min();
-        let longest = if busy { POLL_BUSY } else { POLL };
-        due.map_or(longest, |due| due.min(longest))
     }
 
     fn await_answer(&mut self, timeout: Duration) {

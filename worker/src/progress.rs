@@ -1,5 +1,6 @@
 //! `Progress`: what one pipeline has done so far, for everybody who looks from outside: metrics, log lines, health, the demo's
-//! display. Written by the pipeline's thread and its tasks. The one thing that the line reads here is the order to stop.
+//! display. Written by the pipeline's thread and its tasks. The one thing that the line reads here is the order to stop. Gauges of
+//! partitions are those of live consumption.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -135,11 +136,15 @@ impl Progress {
         if partitions.is_empty() {
             return; // the group only said that nothing changed
         }
-        metrics::rebalance(&self.topic, Rebalance::Assigned);
+        if self.mode.is_live() {
+            metrics::rebalance(&self.topic, Rebalance::Assigned);
+        }
         tracing::info!(kafka.topic = self.topic, ?partitions, "partitions assigned");
         let mut progress = lock(&self.partitions);
         progress.extend(partitions.iter().map(|partition| (*partition, PartitionProgress::default())));
-        metrics::assigned(&self.topic, progress.len());
+        if self.mode.is_live() {
+            metrics::assigned(&self.topic, progress.len());
+        }
     }
 
     pub(crate) fn revoked(&self, partitions: &[Partition]) {
@@ -160,14 +165,18 @@ impl Progress {
             next_offset,
             "partition claimed"
         );
-        metrics::halted(&self.topic, partition, None);
+        if self.mode.is_live() {
+            metrics::halted(&self.topic, partition, None);
+        }
         self.update(partition, |progress| {
             *progress = PartitionProgress { next_offset: Some(next_offset), halted: None };
         });
     }
 
     pub(crate) fn halted(&self, partition: Partition, halt: &Halt) {
-        metrics::halted(&self.topic, partition, Some(halt.name()));
+        if self.mode.is_live() {
+            metrics::halted(&self.topic, partition, Some(halt.name()));
+        }
         self.update(partition, |progress| progress.halted = Some(halt.name()));
     }
 

@@ -29,6 +29,8 @@ pub struct Workers {
     pub progress: Arc<[Arc<Progress>]>,
     /// A client for questions per pipeline.
     pub logs: Vec<Arc<KafkaLog>>,
+    /// Whether the database is to be tried, for whatever else this process does with it.
+    pub breaker: Arc<Breaker>,
     threads: Vec<JoinHandle<()>>,
     /// Pipelines that have not told their end yet.
     running: usize,
@@ -60,6 +62,7 @@ impl Workers {
                 log: log.clone(),
                 deadline: config.database.deadline(),
                 breaker: Arc::clone(&breaker),
+                dry_run: None,
             };
             let pipeline =
                 Pipeline::new(topic.clone(), source, claimant, Arc::clone(done), Handle::current());
@@ -70,7 +73,7 @@ impl Workers {
             logs.push(log);
         }
         let running = threads.len();
-        Ok(Self { progress, logs, threads, running, ended })
+        Ok(Self { progress, logs, breaker, threads, running, ended })
     }
 
     /// Waits until a pipeline ends by itself, which it should not.

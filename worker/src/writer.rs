@@ -5,18 +5,16 @@
 //! pipeline asks for the position.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::budget::Budget;
-use ledgerline_schema::store::{
-    Claim, Effort, Store, StoreError, Trouble, WriteError, WriteJob, WriteReport,
-};
+use ledgerline_schema::store::{Claim, Effort, StoreError, Trouble, WriteError, WriteJob, WriteReport};
 use ledgerline_schema::time::UtcMicros;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::breaker::Breaker;
+use crate::claim::Claimant;
 use crate::clock;
 use crate::progress::Progress;
 use crate::protocol::{PositionOutcome, WriteOutcome};
@@ -29,8 +27,8 @@ const ISOLATION_OF_ALL: u32 = 10;
 
 /// One batch to write.
 pub struct Job {
-    /// Where to.
-    pub store: Store,
+    /// Whose it is: the database, and how it is asked.
+    pub claimant: Claimant,
     /// Under which right.
     pub claim: Claim,
     /// What.
@@ -41,10 +39,6 @@ pub struct Job {
     pub effort: Effort,
     /// The partition's dead-letter budget since it was claimed.
     pub budget: Arc<Mutex<Budget>>,
-    /// Whether the database is to be tried at all.
-    pub breaker: Arc<Breaker>,
-    /// When a transaction counts as lost; above all of the server's timeouts.
-    pub deadline: Duration,
     /// Who counts. Here and not in the pipeline: the partition may be revoked before the answer is read.
     pub progress: Arc<Progress>,
     /// As many permits as there are writers.
@@ -55,14 +49,14 @@ pub struct Job {
 pub async fn write(job: Job) -> WriteOutcome {
     let Ok(_turn) = job.writers.acquire().await else { return WriteOutcome::NotTried };
     // Nothing has begun: where the process ends and the database is away, the next owner writes it.
-    let hopeless = job.progress.is_stopping() && !job.breaker.is_healthy();
-    if hopeless || !job.breaker.admit().await {
+    let hopeless = job.progress.is_stopping() && !job.claimant.breaker.is_healthy();
+    if hopeless || !job.claimant.breaker.admit().await {
         return WriteOutcome::NotTried;
     }
     let started = Instant::now();
     match write_in_time(&job).await {
         Ok(report) => {
-            job.breaker.answered();
+            job.claimant.breaker.answered();
             // What an operator has allowed is not held against the partition later.
             if job.batch.from >= job.claim.exempt_to {
                 lock(&job.budget).add(job.batch.records.len(), &report.dead);
@@ -71,17 +65,17 @@ pub async fn write(job: Job) -> WriteOutcome {
             WriteOutcome::Committed
         }
         Err(WriteError::Fenced) => {
-            job.breaker.answered();
+            job.claimant.breaker.answered();
             job.progress.fenced(&job.claim);
             WriteOutcome::Fenced
         }
         Err(WriteError::Halted(halt)) => {
-            job.breaker.answered();
+            job.claimant.breaker.answered();
             job.progress.over_budget();
             WriteOutcome::Halted(halt)
         }
         Err(WriteError::Store(error)) => {
-            job.breaker.failed(&error);
+            job.claimant.breaker.failed(&error);
             job.progress.write_failed(&job.claim, &job.batch, &error);
             match error.trouble() {
                 Trouble::Environment => WriteOutcome::Unknown,
@@ -93,16 +87,21 @@ pub async fn write(job: Job) -> WriteOutcome {
 }
 
 async fn write_in_time(job: &Job) -> Result<WriteReport, WriteError> {
-    let (store, claim, batch) = (job.store.clone(), job.claim.clone(), Arc::clone(&job.batch));
+    let (claimant, claim, batch) = (job.claimant.clone(), job.claim.clone(), Arc::clone(&job.batch));
     let (hour, effort, budget) = (job.hour, job.effort, *lock(&job.budget));
     let mut transaction = tokio::spawn(async move {
         let (claim, batch, now) = (&claim, &*batch, clock::now());
-        store.write(&WriteJob { claim, batch, now, hour, effort, budget }).await
+        let job = WriteJob { claim, batch, now, hour, effort, budget };
+        let Some(dry_run) = &claimant.dry_run else { return claimant.store.write(&job).await };
+        let lineage = dry_run.lineage(claim).ok_or(WriteError::Fenced)?;
+        let report = claimant.store.rehearse(&job, &lineage).await?;
+        dry_run.moved(claim.partition, batch.to);
+        Ok(report)
     });
     let deadline = match effort {
-        Effort::Whole => job.deadline,
-        Effort::Isolate if job.batch.from < job.claim.exempt_to => job.deadline * ISOLATION_OF_ALL,
-        Effort::Isolate => job.deadline * ISOLATION,
+        Effort::Whole => job.claimant.deadline,
+        Effort::Isolate if job.batch.from < job.claim.exempt_to => job.claimant.deadline * ISOLATION_OF_ALL,
+        Effort::Isolate => job.claimant.deadline * ISOLATION,
     };
     match timeout(deadline, &mut transaction).await {
         Ok(Ok(result)) => result,
@@ -119,16 +118,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Asks what became of a transaction whose end is not known.
-pub async fn ask_position(
-    store: &Store,
-    claim: &Claim,
-    deadline: Duration,
-    breaker: &Breaker,
-) -> PositionOutcome {
+pub async fn ask_position(claimant: &Claimant, claim: &Claim) -> PositionOutcome {
+    let Claimant { store, deadline, breaker, dry_run, .. } = claimant;
+    if let Some(dry_run) = dry_run {
+        return PositionOutcome::Known(dry_run.position(claim));
+    }
     if !breaker.admit().await {
         return PositionOutcome::Unknown;
     }
-    let error = match timeout(deadline, store.position(claim)).await {
+    let error = match timeout(*deadline, store.position(claim)).await {
         Ok(Ok(position)) => {
             breaker.answered();
             return PositionOutcome::Known(position);

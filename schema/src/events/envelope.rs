@@ -180,6 +180,17 @@ where
     envelope.open(expected_type, record.timestamp)
 }
 
+/// When the scraper saw what a record says, in whichever mode it came; null where that cannot be read. Looks at nothing else: the
+/// record may be good or bad.
+#[must_use]
+pub fn time_of(record: &RawRecord<'_>) -> Option<UtcMicros> {
+    if record.headers.iter().any(|header| header.name == b"ce_specversion") {
+        return UtcMicros::parse(&attribute(record.headers, "time").ok()??).ok();
+    }
+    let envelope: Envelope<'_, IgnoredAny> = serde_json::from_slice(record.value).ok()?;
+    UtcMicros::parse(&envelope.time?).ok()
+}
+
 /// The whole value as text. The parser by itself does not look into strings of fields that are ignored.
 fn text(value: &[u8]) -> Result<&str, Rejection> {
     std::str::from_utf8(value).map_err(|error| Rejection::new(Reason::MalformedJson, error))

@@ -7,7 +7,8 @@ use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 
 use super::claim::Claim;
-use super::{Conn, Wire, with_conn};
+use super::error::StoreError;
+use super::{Conn, Store, Wire, with_conn};
 use crate::batch::{Dispositions, RowCounts};
 use crate::schema::offset_ledger as ledger;
 use crate::time::UtcMicros;
@@ -20,6 +21,30 @@ pub(super) struct Entry<'a> {
     pub(super) to: i64,
     pub(super) dispositions: Dispositions,
     pub(super) rows: RowCounts,
+}
+
+/// What became of offsets, and of the rows of the applied ones.
+type Account = ((i64, i64, i64, i64, i64), (i64, i64, i64, i64));
+
+impl Store {
+    /// What these groups have accounted for together.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn accounts(&self, groups: &[String]) -> Result<(Dispositions, RowCounts), StoreError> {
+        let query = QueryDsl::filter(ledger::table, ledger::consumer_group.eq_any(groups)).select((
+            (ledger::applied, ledger::dead, ledger::tombstone, ledger::skipped, ledger::hole),
+            (ledger::inserted, ledger::updated, ledger::duplicate, ledger::stale),
+        ));
+        let mut session = self.checkout().await?;
+        let rows: Vec<Account> = with_conn!(&mut session.conn(), c => query.load(c).await)?;
+        let (mut offsets, mut sums) = (Dispositions::default(), RowCounts::default());
+        for ((applied, dead, tombstone, skipped, hole), (inserted, updated, duplicate, stale)) in rows {
+            offsets.add(&Dispositions { applied, dead, tombstone, skipped, hole });
+            sums.add(&RowCounts { inserted, updated, duplicate, stale });
+        }
+        Ok((offsets, sums))
+    }
 }
 
 /// Extends the ledger. Answers false where the row of this hour does not end at `from`: the range is not ours to add.

@@ -141,7 +141,7 @@ fn is_stored_already(error: &WriteError) -> bool {
 }
 
 /// The body of the transaction, in the order of the protocol.
-async fn write_in_tx(
+pub(super) async fn write_in_tx(
     conn: &mut Conn<'_>,
     job: &WriteJob<'_>,
     interned: &Interned,

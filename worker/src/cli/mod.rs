@@ -1,6 +1,8 @@
 //! The commands. Each has a file with its arguments and one function; this is the list of them, and where their endings become
 //! exit codes.
 
+mod attended;
+mod backfill;
 mod bench;
 mod compact;
 mod demo;
@@ -11,10 +13,13 @@ mod offsets;
 mod operator;
 mod publish;
 mod ranges;
+mod replay;
 mod run;
 mod schema;
+mod signals;
 pub(crate) mod table;
 mod verify;
+mod workflows;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -79,6 +84,12 @@ enum Command {
     Offsets(offsets::OffsetsArgs),
     /// Look at dead letters, apply them again, give them up.
     Dlq(dlq::DlqArgs),
+    /// Read a part of a topic again, beside live consumption; the same command goes on where it was interrupted.
+    Replay(replay::ReplayArgs),
+    /// Store the events of files; the same command goes on where it was interrupted.
+    Backfill(backfill::BackfillArgs),
+    /// Look at replays and backfills, call them off, put them back in line.
+    Workflows(workflows::WorkflowsArgs),
     /// Keep of each run of equal quotes the first and the last; no change of a price or line is lost.
     Compact(compact::CompactArgs),
     /// Delete old quotes.
@@ -120,6 +131,9 @@ fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
             Command::Verify(args) => verify::verify(config, args).await,
             Command::Offsets(args) => offsets::offsets(config, args).await.map(|()| Ending::Done),
             Command::Dlq(args) => dlq::dlq(config, args).await.map(|()| Ending::Done),
+            Command::Replay(args) => replay::replay(config, args).await,
+            Command::Backfill(args) => backfill::backfill(config, args).await,
+            Command::Workflows(args) => workflows::workflows(config, args).await.map(|()| Ending::Done),
             Command::Bench(args) => bench::bench(config, file, args).await.map(|()| Ending::Done),
             Command::Compact(args) => compact::compact(config, args).await.map(|()| Ending::Done),
             Command::Retention(args) => compact::retention(config, args).await.map(|()| Ending::Done),

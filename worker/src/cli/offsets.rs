@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use ledgerline_schema::store::{LogNow, Moved, Order, PartitionState};
 use ledgerline_schema::time::UtcMicros;
+use ledgerline_schema::workflow::is_of_a_workflow;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
@@ -62,7 +63,7 @@ struct LsArgs {
     /// Only this topic.
     #[arg(long)]
     topic: Option<String>,
-    /// Only this consumer group.
+    /// Only this consumer group; those of replays and backfills (`replay:ID`) are shown only so.
     #[arg(long)]
     group: Option<String>,
     /// Do not ask Kafka for the ends of the logs.
@@ -204,7 +205,9 @@ fn report(target: &TargetArgs, order: &Order, moved: &Moved, what: &str) -> anyh
 async fn ls(config: &Config, args: LsArgs) -> anyhow::Result<()> {
     let store = connect(config).await?;
     let mut rows = store.partitions(args.topic.as_deref()).await?;
-    rows.retain(|row| args.group.as_ref().is_none_or(|group| row.group == *group));
+    // Those of replays and backfills end where they were asked to; who wants to see them names their group.
+    let shown = |group: &str| args.group.as_ref().map_or(!is_of_a_workflow(group), |wanted| group == wanted);
+    rows.retain(|row| shown(&row.group));
     let ends = if args.no_kafka { BTreeMap::new() } else { ends(config, &rows).await };
     let end = |row: &PartitionState| ends.get(&(row.topic.clone(), row.partition)).copied();
     if args.json {

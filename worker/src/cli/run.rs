@@ -9,9 +9,9 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Ending;
+use super::signals::StopSignals;
 use crate::config::{Config, Topic};
 use crate::http::{self, Health};
 use crate::maintenance::{self, Schedule};
@@ -21,6 +21,7 @@ use crate::scrapers::{self, Counted};
 use crate::source::SourceError;
 use crate::source::kafka::KafkaLog;
 use crate::workers::Workers;
+use crate::workflows::{self, Work};
 use crate::{backoff, metrics, observe, telemetry};
 
 /// Arguments of `run`.
@@ -69,6 +70,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let counted: Counted =
         topics.iter().map(|topic| topic.kind).zip(workers.progress.iter().cloned()).collect();
     tokio::spawn(scrapers::keep(store.clone(), counted.clone()));
+    let workflows = config.workflows.enabled.then(|| workflows::serve(work(config, &store, &workers)));
 
     let ending = tokio::select! {
         () = stop.received() => Ending::Done,
@@ -77,12 +79,30 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     };
     health.draining.store(true, Relaxed);
     sweeps.abort(); // the chunk under way is rolled back; the connection is the line's now
-    let in_time = workers.stop(Duration::from_millis(config.shutdown.drain_ms)).await;
+    let drain = Duration::from_millis(config.shutdown.drain_ms);
+    let given_back = async {
+        if let Some(workflows) = workflows {
+            workflows.stop(drain).await;
+        }
+    };
+    let (in_time, ()) = tokio::join!(workers.stop(drain), given_back);
     if in_time {
         scrapers::finish(&store, &counted).await;
     }
     tracing::info!(in_time, "stopped");
     Ok(if in_time { ending } else { Ending::Failed })
+}
+
+/// What workflows need of this process.
+fn work(config: &Config, store: &Store, workers: &Workers) -> Work {
+    Work {
+        config: config.clone(),
+        store: store.clone(),
+        breaker: Arc::clone(&workers.breaker),
+        owner: workflows::owner(),
+        folder: None,
+        status: Arc::default(),
+    }
 }
 
 /// Makes every client once: that reads the files and tries the settings, and connects to nothing.
@@ -139,26 +159,6 @@ fn fatal(error: &SourceError) -> Ending {
     tracing::error!(%error, "a pipeline ended");
     match error {
         SourceError::Fatal(_) => Ending::FatalClient,
-        SourceError::Ended(_) | SourceError::Transient(_) => Ending::Failed,
-    }
-}
-
-/// SIGTERM from an orchestrator, SIGINT from a terminal.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn new() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        SourceError::Ended(_) | SourceError::Unreadable(_) | SourceError::Transient(_) => Ending::Failed,
     }
 }

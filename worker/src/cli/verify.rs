@@ -11,8 +11,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::events::{EventKind, RawRecord};
-use ledgerline_schema::store::{LedgerSegment, PartitionState, RecordCheck, Store};
+use ledgerline_schema::store::{LedgerSegment, PartitionState, Store};
 use ledgerline_schema::time::UtcMicros;
+use ledgerline_schema::workflow::{FILE_CLUSTER, is_of_a_workflow};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -25,7 +26,7 @@ use super::ranges::{Range, ranges};
 use crate::config::Config;
 use crate::kafka::{QUESTION_TIMEOUT, base_config, without_value};
 use crate::source::Log;
-use crate::source::kafka::KafkaLog;
+use crate::source::kafka::{KafkaLog, group_of};
 
 mod report;
 
@@ -51,6 +52,10 @@ pub struct VerifyArgs {
 const COMPARED: usize = 5_000;
 /// Their bytes: a record may have 1 MiB.
 const COMPARED_BYTES: usize = 8 << 20;
+/// What is said of a record that left nothing behind.
+const MISSING: &str = "neither its rows nor a dead letter is stored";
+/// What is said of a record that disagrees with what is stored.
+const DIFFERING: &str = "another price or line is stored, and no dead letter";
 /// Longest silence of the brokers while re-reading.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -124,16 +129,16 @@ async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::
     let progress = progress_bar(&ranges);
     for Range { segment, whole } in ranges {
         let name = format!("{}[{}] {} to {}", segment.topic, segment.partition, segment.from, segment.to);
-        let Some(kind) = kind_of(config, &segment.topic) else {
+        let Some(kind) = config.kind_of(&segment.topic) else {
             reread
                 .notes
                 .push(format!("{name}: the configuration does not say which kind it carries; not re-read"));
             continue;
         };
         if !is_same_log(config, &segment).await? {
-            reread
-                .notes
-                .push(format!("{name}: of another cluster or an earlier topic of that name; not re-read"));
+            reread.notes.push(format!(
+                "{name}: of a file, another cluster or an earlier topic of that name; not re-read"
+            ));
             continue;
         }
         let reader = Reader::open(config, &segment)?;
@@ -162,18 +167,12 @@ async fn reread(config: &Config, store: &Store, topic: Option<&str>) -> anyhow::
     Ok(reread)
 }
 
-/// The kind that the topic carries. The default name of a kind that is switched off may be the topic of one that is not.
-fn kind_of(config: &Config, topic: &str) -> Option<EventKind> {
-    let enabled = config.enabled_topics().into_iter().find(|enabled| enabled.name == topic);
-    let any = || EventKind::ALL.iter().copied().find(|kind| config.topic(*kind).name == topic);
-    enabled.map(|enabled| enabled.kind).or_else(any)
-}
-
 /// What the topic holds that nobody has stored yet.
 async fn beyond_positions(config: &Config, store: &Store, topic: &str) -> anyhow::Result<Vec<String>> {
     let mut notes = Vec::new();
     let log = Arc::new(KafkaLog::new(&config.kafka, topic)?);
-    let positions = store.partitions(Some(topic)).await?;
+    let mut positions = store.partitions(Some(topic)).await?;
+    positions.retain(|row| !is_of_a_workflow(&row.group)); // they end where they were asked to
     for PartitionState { group, partition, next_offset: next, .. } in &positions {
         let (partition, next) = (*partition, *next);
         let question = Arc::clone(&log);
@@ -205,6 +204,9 @@ fn progress_bar(ranges: &[Range]) -> ProgressBar {
 
 /// Whether the segment's offsets count in the log that the brokers have now.
 async fn is_same_log(config: &Config, segment: &LedgerSegment) -> anyhow::Result<bool> {
+    if segment.cluster_id == FILE_CLUSTER {
+        return Ok(false); // a file is no log of the brokers
+    }
     let log = KafkaLog::new(&config.kafka, &segment.topic)?;
     let partition = segment.partition;
     let (now, _) = tokio::task::spawn_blocking(move || log.describe(partition)).await??;
@@ -226,7 +228,9 @@ impl Reader {
     fn open(config: &Config, segment: &LedgerSegment) -> anyhow::Result<Self> {
         let mut client = base_config(&config.kafka)?;
         // Nothing is committed and no group joined; the line's own group needs no right that it does not have.
-        client.set("group.id", &segment.group).set("enable.auto.commit", "false");
+        let live = group_of(&config.kafka, &segment.topic);
+        let group = if is_of_a_workflow(&segment.group) { &live } else { &segment.group };
+        client.set("group.id", group).set("enable.auto.commit", "false");
         client.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
         client.set("isolation.level", "read_committed").set("check.crcs", "true");
         let consumer: BaseConsumer =
@@ -251,7 +255,7 @@ impl Reader {
     ) -> anyhow::Result<(Vec<String>, usize)> {
         let name = format!("{} {}[{}]", segment.group, segment.topic, segment.partition);
         let from = segment.from.max(self.low);
-        let (mut wrong, mut unjudged) = (Vec::new(), 0);
+        let (mut wrong, mut absent, mut unjudged) = (Vec::new(), Vec::new(), 0);
         let (mut records, mut tombstones) = (0, 0);
         let mut batch = Batch::new(kind.rows(), from);
         loop {
@@ -259,7 +263,9 @@ impl Reader {
             let full = batch.records.len() >= COMPARED || batch.records.byte_len() >= COMPARED_BYTES;
             if full || !next {
                 let check = store.check_records(segment.lineage_id, &batch).await?;
-                wrong.extend(said(&name, &check));
+                let line = |offset: &i64, what| format!("{name} offset {offset}: {what}");
+                absent.extend(check.missing.iter().map(|offset| line(offset, MISSING)));
+                wrong.extend(check.differing.iter().map(|offset| line(offset, DIFFERING)));
                 unjudged += check.unjudged.len();
                 records += batch.records.len() as i64;
                 tombstones += batch.tombstones;
@@ -269,6 +275,12 @@ impl Reader {
             if !next {
                 break;
             }
+        }
+        // Which records a filter passed over nobody knows any more, only how many.
+        if absent.len() as i64 <= segment.skipped {
+            unjudged += absent.len();
+        } else {
+            wrong.extend(absent);
         }
         // Below the low watermark Kafka has nothing left to compare with; of a part of a segment nobody knows the counts.
         if whole
@@ -339,35 +351,4 @@ fn is_final(error: &KafkaError) -> bool {
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange
             )
     )
-}
-
-/// What is wrong with records, a line each.
-fn said(name: &str, check: &RecordCheck) -> Vec<String> {
-    let line = |offset: &i64, what| format!("{name} offset {offset}: {what}");
-    let missing = check.missing.iter();
-    let missing = missing.map(|offset| line(offset, "neither its rows nor a dead letter is stored"));
-    let differing = check.differing.iter();
-    let differing =
-        differing.map(|offset| line(offset, "another price or line is stored, and no dead letter"));
-    missing.chain(differing).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::TopicConfig;
-
-    #[test]
-    fn a_topic_that_is_read_comes_before_the_default_of_one_that_is_not() {
-        let mut config = Config::default();
-        let [game, odds] = [EventKind::Game, EventKind::Odds];
-        let off = TopicConfig { enabled: Some(false), ..TopicConfig::default() };
-        let named = |name: &str| TopicConfig { name: Some(name.into()), ..TopicConfig::default() };
-        for (read, unread) in [(game, odds), (odds, game)] {
-            config.topics.insert(unread.name().into(), off.clone());
-            config.topics.insert(read.name().into(), named(unread.default_topic()));
-            assert_eq!(kind_of(&config, unread.default_topic()), Some(read));
-        }
-        assert_eq!(kind_of(&config, "unknown"), None);
-    }
 }

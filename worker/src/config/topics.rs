@@ -60,8 +60,10 @@ pub struct Topic {
 
 impl Config {
     pub(super) fn shares(&self, kind: EventKind) -> Shares {
+        let enabled = EventKind::ALL.iter().copied().filter(|kind| self.is_enabled(*kind));
+        // A workflow reads one topic beside them, and it may be the largest.
         let consumed: Vec<EventKind> =
-            EventKind::ALL.iter().copied().filter(|kind| self.is_enabled(*kind)).collect();
+            enabled.chain(self.workflows.enabled.then_some(EventKind::Odds)).collect();
         self.memory.shares(kind, &consumed, self.writers(EventKind::Odds))
     }
 
@@ -72,5 +74,32 @@ impl Config {
         let share = || self.shares(kind).fetch_queue_kib;
         let fetch_queue_kib = Some(self.kafka.fetch_queue_kib.unwrap_or_else(share));
         KafkaConfig { fetch_queue_kib, ..self.kafka.clone() }
+    }
+
+    /// The kind that the topic carries. The default name of a kind that is switched off may be the topic of one that is not.
+    #[must_use]
+    pub fn kind_of(&self, topic: &str) -> Option<EventKind> {
+        let enabled = self.enabled_topics().into_iter().find(|enabled| enabled.name == topic);
+        let any = || EventKind::ALL.iter().copied().find(|kind| self.topic(*kind).name == topic);
+        enabled.map(|enabled| enabled.kind).or_else(any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_read_comes_before_the_default_of_one_that_is_not() {
+        let mut config = Config::default();
+        let [game, odds] = [EventKind::Game, EventKind::Odds];
+        let off = TopicConfig { enabled: Some(false), ..TopicConfig::default() };
+        let named = |name: &str| TopicConfig { name: Some(name.into()), ..TopicConfig::default() };
+        for (read, unread) in [(game, odds), (odds, game)] {
+            config.topics.insert(unread.name().into(), off.clone());
+            config.topics.insert(read.name().into(), named(unread.default_topic()));
+            assert_eq!(config.kind_of(unread.default_topic()), Some(read));
+        }
+        assert_eq!(config.kind_of("unknown"), None);
     }
 }

@@ -79,6 +79,12 @@ impl Lines {
         format!("{}:{}", self.name, self.number)
     }
 
+    /// The number of the line that was read last, from 1; blank ones count.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Bytes read of the file itself, compressed or not; runs ahead of the lines by the buffers.
     #[must_use]
     pub fn consumed(&self) -> u64 {

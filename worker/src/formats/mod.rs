@@ -1,10 +1,11 @@
-//! Input formats: one line of a file becomes the Kafka records it stands for. Called by `publish`; made so
-//! that a file can be a source of its own later.
+//! Input formats: one line of a file becomes the Kafka records it stands for. Called by `publish`, and by `events` for a file that is
+//! a source of its own.
 //!
-//! What must stay true: pure but for `files` (no Kafka, no clock), and nothing comes out that the contract of
+//! What must stay true: pure but for `files` and `events` (no Kafka, no clock), and nothing comes out that the contract of
 //! its kind refuses.
 
 mod cloudevents;
+pub mod events;
 pub mod files;
 mod the_odds_api;
 

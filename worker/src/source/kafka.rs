@@ -233,7 +233,7 @@ impl Source for KafkaSource {
     }
 }
 
-fn hand_over(message: &BorrowedMessage<'_>, take: &mut dyn FnMut(&Message<'_>)) {
+pub(super) fn hand_over(message: &BorrowedMessage<'_>, take: &mut dyn FnMut(&Message<'_>)) {
     let headers = raw_headers(message);
     take(&Message {
         partition: message.partition(),
@@ -242,6 +242,7 @@ fn hand_over(message: &BorrowedMessage<'_>, take: &mut dyn FnMut(&Message<'_>)) 
         value: message.payload(),
         headers: &headers,
         timestamp: message.timestamp().to_millis().and_then(UtcMicros::from_millis),
+        refused: None,
     });
 }
 
@@ -252,7 +253,7 @@ pub(crate) fn raw_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<RawHeader
     headers
 }
 
-fn transient(error: KafkaError) -> SourceError {
+pub(super) fn transient(error: KafkaError) -> SourceError {
     SourceError::Transient(error.to_string())
 }
 

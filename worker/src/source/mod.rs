@@ -1,14 +1,16 @@
-//! `Source`: where messages come from. Live consumption, and later replay and backfill, are the same line with another
-//! Source. `Log` answers questions about the log without moving in it.
+//! `Source`: where messages come from. Live consumption, replay and backfill are the same line with another Source. `Log` answers questions about the log without moving in it.
 
+pub mod file;
 pub mod kafka;
 mod native;
+pub mod rate;
+pub mod replay;
 
 pub(crate) use native::skip_mock_rebalance_delay;
 
 use std::time::Duration;
 
-use ledgerline_schema::events::RawHeader;
+use ledgerline_schema::events::{RawHeader, Rejection};
 use ledgerline_schema::store::{Lineage, LogRange};
 use ledgerline_schema::time::UtcMicros;
 use thiserror::Error;
@@ -31,6 +33,8 @@ pub struct Message<'a> {
     pub headers: &'a [RawHeader<'a>],
     /// Its timestamp, if it has one.
     pub timestamp: Option<UtcMicros>,
+    /// Why the source itself refuses it: it stands for something that could not be made into an event.
+    pub refused: Option<&'a Rejection>,
 }
 
 /// What a source tells besides messages.
@@ -60,6 +64,9 @@ pub enum SourceError {
     /// The line ended by itself: a defect of ours.
     #[error("the pipeline ended: {0}")]
     Ended(String),
+    /// What is to be read cannot be.
+    #[error("{0}")]
+    Unreadable(String),
     /// It may work the next time.
     #[error("kafka: {0}")]
     Transient(String),
