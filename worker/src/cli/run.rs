@@ -50,9 +50,12 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let health = Arc::new(Health::default());
     let pipelines: Arc<[Arc<Progress>]> =
         topics.iter().map(|topic| Arc::new(Progress::new(&topic.name, Mode::Live))).collect();
-    let (address, server) =
-        http::serve(config.http.listen, Arc::clone(&health), Arc::clone(&pipelines), recorder.clone())
-            .await?;
+    let shared = http::Shared {
+        health: Arc::clone(&health),
+        pipelines: Arc::clone(&pipelines),
+        metrics: recorder.clone(),
+    };
+    let (address, server) = http::serve(config.http.listen, shared).await?;
 
     let store = Store::connect(&config.database).await?;
     tokio::select! {
