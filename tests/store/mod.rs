@@ -33,6 +33,7 @@ mod games;
 mod isolate;
 mod ledger;
 mod letters;
+mod looks;
 mod migrate;
 mod odds;
 mod operate;
