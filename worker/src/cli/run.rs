@@ -16,6 +16,7 @@ use crate::config::{Config, Topic};
 use crate::http::{self, Health};
 use crate::maintenance::{self, Schedule};
 use crate::metrics::Mode;
+use crate::page::Page;
 use crate::progress::Progress;
 use crate::source::SourceError;
 use crate::source::kafka::KafkaLog;
@@ -54,6 +55,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
         health: Arc::clone(&health),
         pipelines: Arc::clone(&pipelines),
         metrics: recorder.clone(),
+        page: Page::new(config, Arc::clone(&pipelines)).await?,
     };
     let (address, server) = http::serve(config.http.listen, shared).await?;
 

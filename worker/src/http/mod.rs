@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 pub use health::Health;
 
+use crate::page::{self, Page};
 use crate::progress::Progress;
 
 /// What the handlers see. Cheap to clone.
@@ -27,6 +28,8 @@ pub struct Shared {
     pub pipelines: Arc<[Arc<Progress>]>,
     /// The recorder of the metrics.
     pub metrics: PrometheusHandle,
+    /// The status page, unless it is switched off.
+    pub page: Option<Arc<Page>>,
 }
 
 /// Listens and serves until the process ends. Answers the address, which matters where the port was 0.
@@ -45,5 +48,5 @@ pub async fn serve(
 }
 
 fn router(shared: Shared) -> Router {
-    Router::new().merge(health::router()).with_state(shared)
+    Router::new().merge(health::router()).merge(page::router(shared.page.clone())).with_state(shared)
 }
