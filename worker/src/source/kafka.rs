@@ -252,7 +252,7 @@ pub(crate) fn raw_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<RawHeader
     headers
 }
 
-fn transient(error: KafkaError) -> SourceError {
+pub(super) fn transient(error: KafkaError) -> SourceError {
     SourceError::Transient(error.to_string())
 }
 

@@ -3,6 +3,7 @@
 
 pub mod kafka;
 mod native;
+pub mod survey;
 
 pub(crate) use native::skip_mock_rebalance_delay;
 
