@@ -108,7 +108,7 @@ async fn freshness_is_by_league_and_book() {
         (&first["league"], &first["sportsbook"], &first["games"]),
         (&json!("mlb"), &json!("betmgm"), &json!(6))
     );
-    assert_eq!(first["newest"], json!("2025-11-09T09:14:00.000000Z"), "{books}");
+    assert_eq!(first["newest"], json!("2025-11-09T09:04:00.000000Z"), "{books}");
     let one = read(&setup.must(&["freshness", "--json", "--book", "fanduel"]));
     assert_eq!(one.as_array().map(Vec::len), Some(1));
     assert!(

@@ -71,7 +71,7 @@ async fn the_page_is_complete_small_and_harmless_without_a_script() {
         .says(
             "/",
             &[
-                "invalid_json",
+                "malformed_json",
                 "invalid_field",
                 "draftkings",
                 "St. Louis Cardinals",

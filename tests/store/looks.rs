@@ -1,6 +1,7 @@
 //! Bounded looks for people who watch: the games that matter now, freshness, offers, movement, waiting letters.
 
 use ledgerline_schema::events::EventKind;
+use ledgerline_schema::events::odds::decimal_from_american;
 use ledgerline_schema::time::UtcMicros;
 use serde_json::{Value, json};
 
@@ -98,7 +99,13 @@ async fn only_the_newest_quotes_are_looked_at(lab: &Lab) {
     let blocks = lab.store.recent_movement(home, 6).await.expect("an answer");
     let found: Vec<_> =
         blocks.iter().map(|block| (block.from.to_string()[17..19].to_owned(), block.price)).collect();
-    assert_eq!(found, [("14".to_owned(), Some(2.03)), ("16".to_owned(), Some(2.04))]);
+    assert_eq!(
+        found,
+        [
+            ("14".to_owned(), Some(decimal_from_american(103))),
+            ("16".to_owned(), Some(decimal_from_american(104)))
+        ]
+    );
     assert_eq!(lab.store.recent_movement(home, 100).await.expect("an answer").len(), 5);
 }
 
@@ -109,8 +116,8 @@ async fn waiting_letters_are_grouped_and_settled_ones_are_left_out(lab: &Lab) {
     line.write(&[At::Bytes("{"), At::Bytes("["), At::Event(bad), At::Event(odds("g", 1, -110))]).await;
     let found = lab.store.waiting_letters(100).await.expect("an answer");
     let groups: Vec<_> = found.iter().map(|group| (&*group.topic, &*group.reason, group.letters)).collect();
-    assert_eq!(groups, [("odds", "invalid_json", 2), ("odds", "invalid_field", 1)]);
-    lab.database.change("update dead_letters set status = 'discarded' where reason = 'invalid_json'").await;
+    assert_eq!(groups, [("odds", "malformed_json", 2), ("odds", "invalid_field", 1)]);
+    lab.database.change("update dead_letters set status = 'discarded' where reason = 'malformed_json'").await;
     assert_eq!(lab.store.waiting_letters(100).await.expect("an answer").len(), 1);
     assert_eq!(lab.store.waiting_letters(0).await.expect("an answer").len(), 0);
 }

@@ -1,5 +1,6 @@
 //! A day of games for the tests of the status page: games with teams, quotes whose line moves, and records that nobody can store.
 
+use ledgerline_schema::time::UtcMicros;
 use serde_json::{Value, json};
 
 use super::kafka::Record;
@@ -40,18 +41,18 @@ pub fn games() -> Vec<Record> {
 
 /// The quotes of one poll of every book for every game: a line that wanders, and prices that follow it.
 pub fn poll(number: usize) -> Vec<Record> {
-    let minute = number * 7;
-    let time = format!("2025-11-09T{:02}:{:02}:{:02}Z", 9 + minute / 60 % 8, minute % 60, number / 69 % 60);
+    let start = UtcMicros::parse("2025-11-09T09:00:00Z").expect("a time");
+    let minutes = 2 * i64::try_from(number).expect("small");
+    let time = start.plus(minutes * 60 * UtcMicros::SECOND).to_string();
     let mut records = Vec::new();
     for game in 0..TEAMS.len() {
         for (at, book) in BOOKS.iter().enumerate() {
             let wave = ((number + 3 * game + at) as f64 / 9.0).sin() + ((number + game) as f64 / 23.0).sin();
             let points = (wave * 2.0).round() / 2.0 - 1.5;
             let price = -110 - i64::try_from((number / 3 + at) % 5).expect("small") * 5;
-            let away = -220 - price;
             let outcomes = json!([
                 {"side": "home", "line": points, "price_american": price},
-                {"side": "away", "line": -points, "price_american": away},
+                {"side": "away", "line": -points, "price_american": -105},
             ]);
             let data = json!({
                 "game": {"system": "test", "id": format!("game-{game}")}, "sportsbook": book, "market": "spread",

@@ -75,7 +75,7 @@ impl Scale {
     }
 }
 
-/// The smallest of 0.01, 0.02, 0.05, 0.1, … 0.5, 1, … that is not smaller. A half point is the least that a line moves.
+/// The smallest of 0.01, 0.02, 0.05, 0.1, … 0.5, 1, … that is not smaller.
 fn round_step(least: f64) -> f64 {
     let mut decade = 0.01;
     while decade < 1e9 {
@@ -211,10 +211,10 @@ mod tests {
     fn a_block_stands_until_the_next_one_is_seen() {
         let blocks = [block(0, 3, Some(44.5)), block(5, 7, Some(45.0)), block(8, 10, Some(44.5))];
         let scale = Scale::of(&blocks).expect("a scale");
-        assert_eq!(path(&scale, &blocks), "M56 161.1H476V88.7H728V161.1H896");
+        assert_eq!(path(&scale, &blocks), "M56 212.3H476V33.8H728V212.3H896");
         let drawn = draw(&blocks, "title", "words").into_string();
         assert_eq!(drawn.matches("<rect").count(), 3);
-        assert!(drawn.contains(r#"<rect class="block" x="476" y="88.7" width="252""#), "{drawn}");
+        assert!(drawn.contains(r#"<rect class="block" x="476" y="33.8" width="252""#), "{drawn}");
     }
 
     #[test]

@@ -89,14 +89,14 @@ impl View {
 
     /// Records that this process is behind; none where it has no partition whose end is known.
     pub(super) fn lag(&self) -> Option<i64> {
-        self.topics.iter().filter_map(TopicView::lag).reduce(|a, b| a + b)
+        self.topics.iter().filter_map(TopicView::lag).reduce(i64::saturating_add)
     }
 }
 
 impl TopicView {
     /// As [`View::lag`], of the topic.
     pub(super) fn lag(&self) -> Option<i64> {
-        self.partitions.values().filter_map(PartitionProgress::lag).reduce(|a, b| a + b)
+        self.partitions.values().filter_map(PartitionProgress::lag).reduce(i64::saturating_add)
     }
 
     /// What this process knows is newer; what only the database knows is added.
