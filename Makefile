@@ -3,7 +3,7 @@
 
 SERVICES_DIR ?= $(or $(TMPDIR),/tmp)/ledgerline-services-$(shell id -u)
 
-.PHONY: help demo test simulate test-real faults chaos mutants bench services services-stop lint install
+.PHONY: help demo test page-test simulate test-real faults chaos mutants bench services services-stop lint install
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ demo: ## Ingest generated events into an embedded broker and database, and accou
 
 test: ## Run the tests against real Kafka and PostgreSQL, which it installs, starts and throws away
 	scripts/services run -- cargo test --workspace
+
+page-test: ## Look at the status page of a real worker with a real browser, which it installs; pictures: target/page
+	scripts/browser run -- scripts/services run -- cargo test -p ledgerline-worker --test browser
 
 simulate: ## Run the write protocol in SCHEDULES (100000) seeded orders of events, or show the one of SEED
 	LEDGERLINE_SIMULATION_SCHEDULES=$(or $(SCHEDULES),100000) $(if $(SEED),LEDGERLINE_SIMULATION_SEED=$(SEED)) \

@@ -34,6 +34,7 @@ mod games;
 mod isolate;
 mod ledger;
 mod letters;
+mod looks;
 mod migrate;
 mod odds;
 mod operate;

@@ -7,7 +7,9 @@
 
 pub mod catalog;
 pub mod certificates;
+pub mod chromium;
 pub mod kafka;
+pub mod matchday;
 pub mod postgres;
 pub mod scenes;
 pub mod servers;

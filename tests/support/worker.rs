@@ -18,6 +18,7 @@ pub struct Setup {
     pub session_timeout_ms: u32,
     pub kafka_settings: String,
     pub database_settings: String,
+    pub http_settings: String,
     pub extra: String,
 }
 
@@ -32,6 +33,7 @@ impl Setup {
             session_timeout_ms: 6_000,
             kafka_settings: String::new(),
             database_settings: String::new(),
+            http_settings: String::new(),
             extra: String::new(),
         }
     }
@@ -54,6 +56,12 @@ impl Setup {
         self
     }
 
+    /// Further lines in the section `[http]`.
+    pub fn with_http(mut self, settings: &str) -> Self {
+        settings.clone_into(&mut self.http_settings);
+        self
+    }
+
     /// Further lines at the end of the configuration.
     pub fn with(mut self, extra: &str) -> Self {
         extra.clone_into(&mut self.extra);
@@ -68,13 +76,14 @@ impl Setup {
         }
         let mut text = format!(
             "[kafka]\nbrokers = \"{}\"\ngroup = \"{}\"\nsecurity = \"plaintext\"\nsession_timeout_ms = {}\n{}\n\
-             [database]\nurl = \"{}\"\n{}\n[http]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n[shutdown]\ndrain_ms = 20000\n",
+             [database]\nurl = \"{}\"\n{}\n[http]\nlisten = \"127.0.0.1:0\"\n{}\n[log]\nlevel = \"info\"\n[shutdown]\ndrain_ms = 20000\n",
             self.brokers,
             self.group,
             self.session_timeout_ms,
             self.kafka_settings,
             self.database_url,
             self.database_settings,
+            self.http_settings,
         );
         for kind in EventKind::ALL.iter().map(|kind| kind.name()) {
             match self.topics.iter().find(|(name, _)| *name == kind) {

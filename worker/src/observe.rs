@@ -76,6 +76,7 @@ pub async fn measure_lag(pipeline: Arc<Progress>, log: Arc<KafkaLog>) {
             let range = tokio::task::spawn_blocking(move || question.range(partition)).await;
             let still_ours = pipeline.partitions().contains_key(&partition);
             if let (Ok(Ok(range)), true) = (range, still_ours) {
+                pipeline.measured(partition, range.high);
                 metrics::lag(pipeline.topic(), partition, next_offset, range.high);
             }
         }

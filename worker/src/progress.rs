@@ -17,6 +17,7 @@ use crate::buffer::Trigger;
 use crate::clock;
 use crate::metrics::{self, Mode, Rebalance};
 use crate::protocol::Partition;
+use crate::recent::{Recent, RecentBatch};
 
 /// Most dead letters of one batch that get a log line each; the rest is one line with their number.
 const LOGGED_DEAD_LETTERS: usize = 10;
@@ -33,6 +34,7 @@ pub struct Progress {
     /// Which scrapers the stored records are of, since somebody took them.
     scrapers: Mutex<ScraperTally>,
     partitions: Mutex<BTreeMap<Partition, PartitionProgress>>,
+    recent: Mutex<Recent>,
 }
 
 /// Sums over all committed batches.
@@ -55,6 +57,16 @@ pub struct PartitionProgress {
     pub next_offset: Option<i64>,
     /// Why it is halted.
     pub halted: Option<&'static str>,
+    /// The end of the log when it was last looked at.
+    pub log_end: Option<i64>,
+}
+
+impl PartitionProgress {
+    /// Records between the position and the end of the log, as far as both are known.
+    #[must_use]
+    pub fn lag(&self) -> Option<i64> {
+        Some((self.log_end? - self.next_offset?).max(0))
+    }
 }
 
 impl Progress {
@@ -71,6 +83,7 @@ impl Progress {
             totals: Mutex::default(),
             scrapers: Mutex::default(),
             partitions: Mutex::default(),
+            recent: Mutex::default(),
         }
     }
 
@@ -101,6 +114,12 @@ impl Progress {
     #[must_use]
     pub fn partitions(&self) -> BTreeMap<Partition, PartitionProgress> {
         lock(&self.partitions).clone()
+    }
+
+    /// What it did in the last minutes.
+    #[must_use]
+    pub fn recent(&self) -> Recent {
+        lock(&self.recent).clone()
     }
 
     /// When the thread last came round; none before it has started.
@@ -169,7 +188,7 @@ impl Progress {
             metrics::halted(&self.topic, partition, None);
         }
         self.update(partition, |progress| {
-            *progress = PartitionProgress { next_offset: Some(next_offset), halted: None };
+            (progress.next_offset, progress.halted) = (Some(next_offset), None);
         });
     }
 
@@ -182,6 +201,11 @@ impl Progress {
 
     pub(crate) fn committed(&self, partition: Partition, next_offset: i64) {
         self.update(partition, |progress| progress.next_offset = Some(next_offset));
+    }
+
+    /// The end of the log was looked at.
+    pub(crate) fn measured(&self, partition: Partition, log_end: i64) {
+        self.update(partition, |progress| progress.log_end = Some(log_end));
     }
 
     /// A batch leaves the buffer.
@@ -201,7 +225,18 @@ impl Progress {
             totals.rows.add(&report.rows);
         }
         self.count_scrapers(&batch.scrapers);
-        metrics::written(&self.topic, self.mode, batch, report, took, clock::now());
+        let now = clock::now();
+        let done = RecentBatch {
+            at: now,
+            partition: claim.partition,
+            from: batch.from,
+            to: batch.to,
+            offsets: report.dispositions,
+            rows: report.rows,
+            took,
+        };
+        lock(&self.recent).batch(done, batch.records.newest_timestamp());
+        metrics::written(&self.topic, self.mode, batch, report, took, now);
         for dead in report.dead.iter().take(LOGGED_DEAD_LETTERS) {
             let letter = batch.dead_letter(dead);
             tracing::warn!(
@@ -247,6 +282,7 @@ impl Progress {
             totals.dispositions.add(&dispositions);
         }
         self.count_scrapers(&batch.scrapers);
+        lock(&self.recent).count(clock::now(), &dispositions, &RowCounts::default());
         metrics::settled(&self.topic, self.mode, &dispositions, &batch.dead);
         tracing::info!(
             kafka.topic = self.topic,

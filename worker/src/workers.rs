@@ -56,7 +56,7 @@ impl Workers {
             let log = Arc::new(KafkaLog::new(&config.kafka, &topic.name)?);
             let claimant = Claimant {
                 group: group_of(&config.kafka, &topic.name).into(),
-                owner: format!("pid {}", std::process::id()),
+                owner: owner(),
                 start: config.kafka.start,
                 store: store.clone(),
                 log: log.clone(),
@@ -109,6 +109,12 @@ impl Workers {
             self.running -= 1;
         }
     }
+}
+
+/// Who we are, for people: in a container every process is the first one, so the machine's name tells them apart.
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} pid {}", host.trim(), std::process::id()).trim().to_owned()
 }
 
 /// Reports before the source is dropped: leaving a group that does not answer may take long. A panic is an end like others.

@@ -129,7 +129,7 @@ impl Store {
 }
 
 /// Slots to blocks: consecutive equal quotes become one.
-fn blocks(quotes: &[(UtcMicros, Option<f64>, Option<f32>)]) -> Vec<Movement> {
+pub(super) fn blocks(quotes: &[(UtcMicros, Option<f64>, Option<f32>)]) -> Vec<Movement> {
     let mut blocks: Vec<Movement> = Vec::new();
     for &(at, price, line) in quotes {
         match blocks.last_mut() {

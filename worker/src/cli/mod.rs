@@ -7,6 +7,9 @@ mod bench;
 mod compact;
 mod demo;
 mod dlq;
+mod doctor;
+mod freshness;
+mod lag;
 mod letters;
 mod migrate;
 mod offsets;
@@ -82,6 +85,12 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show where every partition stands, and leave the named halted states.
     Offsets(offsets::OffsetsArgs),
+    /// Show how far every partition is behind, in records and in seconds.
+    Lag(lag::LagArgs),
+    /// Show how old the newest odds are, per sport, league and book.
+    Freshness(freshness::FreshnessArgs),
+    /// Ask everything that a worker will need, and say what to do about what it will not get.
+    Doctor(doctor::DoctorArgs),
     /// Look at dead letters, apply them again, give them up.
     Dlq(dlq::DlqArgs),
     /// Read a part of a topic again, beside live consumption; the same command goes on where it was interrupted.
@@ -130,6 +139,9 @@ fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
             Command::Migrate(args) => migrate::migrate(config, args).await.map(|()| Ending::Done),
             Command::Verify(args) => verify::verify(config, args).await,
             Command::Offsets(args) => offsets::offsets(config, args).await.map(|()| Ending::Done),
+            Command::Lag(args) => lag::lag(config, args).await,
+            Command::Freshness(args) => freshness::freshness(config, args).await.map(|()| Ending::Done),
+            Command::Doctor(args) => doctor::doctor(config, file, args).await,
             Command::Dlq(args) => dlq::dlq(config, args).await.map(|()| Ending::Done),
             Command::Replay(args) => replay::replay(config, args).await,
             Command::Backfill(args) => backfill::backfill(config, args).await,

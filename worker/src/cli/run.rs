@@ -16,6 +16,7 @@ use crate::config::{Config, Topic};
 use crate::http::{self, Health};
 use crate::maintenance::{self, Schedule};
 use crate::metrics::Mode;
+use crate::page::Page;
 use crate::progress::Progress;
 use crate::scrapers::{self, Counted};
 use crate::source::SourceError;
@@ -52,9 +53,13 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let health = Arc::new(Health::default());
     let pipelines: Arc<[Arc<Progress>]> =
         topics.iter().map(|topic| Arc::new(Progress::new(&topic.name, Mode::Live))).collect();
-    let (address, server) =
-        http::serve(config.http.listen, Arc::clone(&health), Arc::clone(&pipelines), recorder.clone())
-            .await?;
+    let shared = http::Shared {
+        health: Arc::clone(&health),
+        pipelines: Arc::clone(&pipelines),
+        metrics: recorder.clone(),
+        page: Page::new(config, Arc::clone(&pipelines)).await?,
+    };
+    let (address, server) = http::serve(config.http.listen, shared).await?;
 
     let store = Store::connect(&config.database).await?;
     tokio::select! {

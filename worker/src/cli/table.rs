@@ -1,4 +1,5 @@
-//! Text for people: columns that line up, and bytes of records that cannot disturb a terminal. Used by `offsets` and `dlq`.
+//! Text for people: columns that line up, and bytes of records that cannot disturb a terminal. Used by the operators' commands
+//! and by the status page.
 
 use std::fmt::Write as _;
 
@@ -35,7 +36,7 @@ pub(crate) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 }
 
 /// At most `limit` characters of the bytes on one line: what is not UTF-8, and every control character, is escaped.
-pub(super) fn excerpt(bytes: &[u8], limit: usize) -> String {
+pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> String {
     let mut line = String::new();
     let mut length = 0;
     // A character has at most four bytes, so this is enough of a large record.

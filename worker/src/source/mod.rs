@@ -1,10 +1,12 @@
-//! `Source`: where messages come from. Live consumption, replay and backfill are the same line with another Source. `Log` answers questions about the log without moving in it.
+//! `Source`: where messages come from. Live consumption, replay and backfill are the same line with another Source. `Log`
+//! answers questions about the log without moving in it.
 
 pub mod file;
 pub mod kafka;
 mod native;
 pub mod rate;
 pub mod replay;
+pub mod survey;
 
 pub(crate) use native::skip_mock_rebalance_delay;
 

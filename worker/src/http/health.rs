@@ -1,26 +1,20 @@
-//! Health and metrics over HTTP. Liveness: the poll loops come round. Readiness: configuration, schema, Kafka and database were
+//! Health and metrics. Liveness: the poll loops come round. Readiness: configuration, schema, Kafka and database were
 //! good once, and we are not on the way out; never assignment, lag or the database's present state.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use ledgerline_schema::time::UtcMicros;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
+use super::Shared;
 use crate::clock;
 use crate::metrics;
-use crate::progress::Progress;
 
 /// A poll loop that did not come round for this long is wedged.
 const WEDGED: Duration = Duration::from_secs(60);
@@ -36,32 +30,9 @@ pub struct Health {
     pub draining: AtomicBool,
 }
 
-#[derive(Clone)]
-struct Shared {
-    health: Arc<Health>,
-    pipelines: Arc<[Arc<Progress>]>,
-    metrics: PrometheusHandle,
-}
-
-/// Listens and serves until the process ends. Answers the address, which matters where the port was 0.
-///
-/// # Errors
-/// The address cannot be had.
-pub async fn serve(
-    listen: SocketAddr,
-    health: Arc<Health>,
-    pipelines: Arc<[Arc<Progress>]>,
-    metrics: PrometheusHandle,
-) -> anyhow::Result<(SocketAddr, JoinHandle<std::io::Result<()>>)> {
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("http.listen: cannot listen on {listen}"))?;
-    let address = listener.local_addr().context("http.listen: no local address")?;
-    let router = Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(render))
-        .with_state(Shared { health, pipelines, metrics });
-    Ok((address, tokio::spawn(async move { axum::serve(listener, router).await })))
+/// The probes and the metrics.
+pub fn router() -> Router<Shared> {
+    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).route("/metrics", get(render))
 }
 
 async fn livez(State(shared): State<Shared>) -> impl IntoResponse {
