@@ -73,13 +73,6 @@ impl UtcMicros {
     }
 }
 
-/// As text, as everywhere outside PostgreSQL.
-impl serde::Serialize for UtcMicros {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// Fixed width, `2025-11-09T18:20:41.000000Z`: text order is time order, which SQLite relies on.
 impl fmt::Display for UtcMicros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::claim::intern_lineage;
 use super::error::WriteError;
-use super::intern::{Interned, SelectionCache, intern};
+use super::intern::{Interned, Known, intern};
 use super::rows::{Look, WriteJob};
 use super::write::write_in_tx;
 use super::{Claim, Conn, Effort, Lineage, Store, WriteReport, with_conn};
@@ -72,7 +72,7 @@ async fn rehearse(
     with_conn!(conn, c => insert.execute(c).await)?;
     let job = WriteJob { claim: &claim, ..*job };
     let interned = match job.effort {
-        Effort::Whole => intern(conn, &mut SelectionCache::none(), &job.batch.rows).await?,
+        Effort::Whole => intern(conn, &mut Known::nothing(), &job.batch.rows).await?,
         Effort::Isolate => Interned::Nothing,
     };
     // A plain insert that meets a stored row would end the transaction.
