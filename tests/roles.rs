@@ -102,6 +102,10 @@ async fn the_workers_role_may_work_and_nothing_else() {
     roles.grant().await;
 
     let setup = Setup::new(&roles.url("worker"), &named);
+    let doctor: Value = serde_json::from_str(&setup.must(&["doctor", "--json"])).expect("JSON");
+    let privileges =
+        doctor["probes"].as_array().into_iter().flatten().find(|probe| probe["name"] == "privileges");
+    assert_eq!(privileges.map(|probe| &probe["status"]), Some(&json!("ok")), "{doctor}");
     let samples = ["odds", "games", "articles"].map(|kind| setup.must(&["schema", "samples", kind])).concat();
     let file = setup.folder.path().join("samples.ndjson");
     std::fs::write(&file, samples).expect("written");
