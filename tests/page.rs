@@ -12,11 +12,12 @@ use crate::support::{PATIENCE, eventually};
 /// A worker that has stored a day of games.
 struct Scene {
     database: Database,
-    setup: Setup,
     worker: Worker,
     address: String,
     odds: String,
     games: String,
+    /// Its folder outlives the worker, whose log is there.
+    _setup: Setup,
 }
 
 impl Scene {
@@ -27,7 +28,7 @@ impl Scene {
         setup.must(&["migrate", "up"]);
         let worker = setup.start();
         let address = worker.address().await;
-        let scene = Self { database, setup, worker, address, odds, games: games_topic };
+        let scene = Self { database, worker, address, odds, games: games_topic, _setup: setup };
         scene.produce(&scene.games, games()).await;
         scene.produce(&scene.odds, (0..polls).flat_map(poll).chain(broken(0)).collect()).await;
         scene.stored().await;

@@ -116,6 +116,10 @@ async fn the_workers_role_may_work_and_nothing_else() {
     roles.as_role("operator").await.batch_execute(rule).await.expect("the operator makes rules");
 
     let setup = Setup::new(&roles.url("worker"), &named);
+    let doctor: Value = serde_json::from_str(&setup.must(&["doctor", "--json"])).expect("JSON");
+    let privileges =
+        doctor["probes"].as_array().into_iter().flatten().find(|probe| probe["name"] == "privileges");
+    assert_eq!(privileges.map(|probe| &probe["status"]), Some(&json!("ok")), "{doctor}");
     let samples = named.iter().map(|(kind, _)| setup.must(&["schema", "samples", kind]));
     let samples = samples.collect::<String>() + &revised_article();
     let file = setup.folder.path().join("samples.ndjson");

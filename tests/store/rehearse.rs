@@ -7,7 +7,7 @@ use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{Claim, Effort, WriteJob, WriteReport};
 use serde_json::json;
 
-use super::lab::{At, Lab, Line, article, batch, game, lineage, now, odds};
+use super::lab::{At, Lab, Line, analysis, article, batch, game, lineage, now, odds, signal};
 
 on_both! {
     it_tells_what_the_write_then_does,
@@ -24,6 +24,8 @@ fn log(kind: EventKind) -> (Vec<At>, Vec<At>) {
         EventKind::Article => {
             vec![article("https://a.test/1", 9, "old"), article("https://a.test/2", 9, "old")]
         }
+        EventKind::Signal => vec![signal("1", 0, "low"), signal("2", 0, "low")],
+        EventKind::Analysis => vec![analysis("1", 0, 0.5), analysis("2", 0, 0.5)],
     };
     let then = match kind {
         EventKind::Odds => {
@@ -40,6 +42,8 @@ fn log(kind: EventKind) -> (Vec<At>, Vec<At>) {
             article("https://a.test/1", 10, "newer"),
             article("https://a.test/2", 1, "older"),
         ],
+        EventKind::Signal => vec![signal("3", 0, "low"), signal("2", 0, "low"), signal("1", 0, "high")],
+        EventKind::Analysis => vec![analysis("3", 0, 0.5), analysis("2", 0, 0.5), analysis("1", 0, 0.9)],
     };
     let mut then = events(then);
     then.extend([At::Bytes("{"), At::Tombstone, At::Hole]);

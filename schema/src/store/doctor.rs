@@ -89,8 +89,10 @@ const MISSING: &str = "\
     select verb || ' on ' || tablename as missing \
     from pg_tables, lateral (values \
         ('select', true), \
-        ('insert', tablename not in ('schema_version', 'operator_actions', 'removals', '__diesel_schema_migrations')), \
-        ('update', tablename in ('partition_offsets', 'offset_ledger', 'games', 'game_refs', 'articles', 'dead_letters')), \
+        ('insert', tablename not in ('schema_version', 'operator_actions', 'removals', 'alert_rules', 'alert_rule_set', \
+                                     '__diesel_schema_migrations')), \
+        ('update', tablename in ('partition_offsets', 'offset_ledger', 'games', 'game_refs', 'articles', 'dead_letters', \
+                                 'alerts', 'scraper_versions', 'workflows')), \
         ('delete', $1 and tablename = 'odds'), \
         ('insert', $1 and tablename = 'removals'), \
         ('update', $1 and tablename = 'removals') \

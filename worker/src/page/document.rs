@@ -159,7 +159,7 @@ pub(super) fn figure(view: &View, movement: &Movement) -> Markup {
 /// The chart in a sentence.
 fn words(movement: &Movement, unit: &str) -> String {
     let values = || movement.blocks.iter().filter_map(|block| block.value);
-    let (Some(first), Some(last)) = (values().next(), values().last()) else {
+    let (Some(first), Some(last)) = (values().next(), values().next_back()) else {
         return "Nothing was offered.".into();
     };
     let low = values().fold(f64::INFINITY, f64::min);
