@@ -9,7 +9,7 @@ use diesel_async::AsyncPgConnection;
 use super::Wire;
 use super::claim::lock_position;
 use super::error::{StoreError, WriteError};
-use super::insert::{self, Stored};
+use super::insert;
 use super::intern::Lookups;
 use super::ledger::{self, Entry};
 use super::rows::{OddsRow, WriteJob};
@@ -31,7 +31,7 @@ pub(super) async fn write(
     let (position, inserted, (), extended, moved) = tokio::try_join!(
         biased; // polled, and so sent, in this order
         lock_position(Wire::Postgres(c), claim),
-        insert::odds(Wire::Postgres(c), claim.lineage_id, sorted, &batch.records, Stored::Refuse),
+        insert::odds_in_parts(c, claim.lineage_id, sorted, &batch.records),
         insert::dead_letters(Wire::Postgres(c), job, &dead),
         ledger::extend(Wire::Postgres(c), &entry),
         move_position(Wire::Postgres(c), job),

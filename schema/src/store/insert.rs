@@ -95,8 +95,12 @@ pub(super) async fn odds(
         return Ok(0);
     }
     match (wire, stored) {
-        (Wire::Postgres(c), Stored::Refuse) => in_parts::<false>(c, lineage_id, sorted, records).await,
-        (Wire::Postgres(c), Stored::Skip) => in_parts::<true>(c, lineage_id, sorted, records).await,
+        (Wire::Postgres(mut c), Stored::Refuse) => {
+            InsertOdds::<false>::new(lineage_id, sorted, records).execute(&mut c).await
+        }
+        (Wire::Postgres(mut c), Stored::Skip) => {
+            InsertOdds::<true>::new(lineage_id, sorted, records).execute(&mut c).await
+        }
         (Wire::Sqlite(c), _) => {
             let rows: Vec<_> = sorted.iter().map(|row| (*row, records.offset(row.record))).collect();
             blocking(c, move |c| sqlite_rows::insert_odds(c, lineage_id, &rows, stored)).await
@@ -106,17 +110,17 @@ pub(super) async fn odds(
 
 /// Rows of one of several statements that are sent together. While the server runs one, the next is encoded; and its arrays stay in
 /// the processor's cache.
-const ROWS_PER_STATEMENT: usize = 1_250;
+const ROWS_PER_PART: usize = 1_250;
 
-async fn in_parts<const SKIP_STORED: bool>(
+/// The same in several statements, none of which waits for the one before. Fails on the first stored key.
+pub(super) async fn odds_in_parts(
     c: &AsyncPgConnection,
     lineage_id: i32,
     sorted: &[OddsRow],
     records: &Records,
 ) -> QueryResult<usize> {
-    let parts = sorted
-        .chunks(ROWS_PER_STATEMENT)
-        .map(async |rows| InsertOdds::<SKIP_STORED>::new(lineage_id, rows, records).execute(&mut &*c).await);
+    let parts = sorted.chunks(ROWS_PER_PART);
+    let parts = parts.map(|rows| odds(Wire::Postgres(c), lineage_id, rows, records, Stored::Refuse));
     Ok(try_join_all(parts).await?.into_iter().sum())
 }
 

@@ -19,8 +19,8 @@ use super::intern::{Interned, Known, Lookups, intern};
 use super::pool::Session;
 use super::rows::{Applied, Look, OddsRow, WriteJob};
 use super::{
-    AsyncSqlite, Conn, Effort, Halt, Store, Wire, analyses, articles, at_once, games, insert, isolate, ledger,
-    odds, signals, with_conn,
+    AsyncSqlite, Conn, Effort, Halt, Store, Wire, analyses, articles, at_once, games, insert, isolate,
+    ledger, odds, signals, with_conn,
 };
 use crate::batch::{DeadRecord, Dispositions, RowCounts};
 use crate::events::Rows;
