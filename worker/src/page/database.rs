@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::store::{
-    DatabaseConfig, FreshnessReport, PartitionState, PoolConfig, RecentGame, Store, StoreError,
-    WaitingLetters,
+    DatabaseConfig, FreshnessReport, Page, PartitionState, PoolConfig, RecentGame, Store, StoreError,
+    WaitingLetters, Workflow, WorkflowFilter,
 };
 use ledgerline_schema::time::UtcMicros;
 use tokio::sync::{Mutex as Turn, Notify};
@@ -27,6 +27,8 @@ const REST: u32 = 20;
 const PARTITIONS: usize = 2_000;
 /// Dead letters that are counted; beyond that the page says "or more".
 pub(super) const LETTERS: i64 = 10_000;
+/// Workflows that are shown.
+const WORKFLOWS: i64 = 10;
 /// Games to choose from.
 const GAMES: usize = 40;
 
@@ -37,6 +39,7 @@ pub(super) struct Seen {
     pub letters: Answer<Vec<WaitingLetters>>,
     pub freshness: Answer<FreshnessReport>,
     pub games: Answer<Vec<RecentGame>>,
+    pub workflows: Answer<Vec<Workflow>>,
 }
 
 /// The last answer to one question, and what is wrong since.
@@ -79,6 +82,7 @@ struct Due {
     letters: Instant,
     freshness: Instant,
     games: Instant,
+    workflows: Instant,
 }
 
 /// The page's way to the database.
@@ -98,7 +102,7 @@ impl Database {
     pub(super) async fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let store = Store::connect(&for_the_page(config)).await?;
         let now = Instant::now();
-        let due = Due { partitions: now, letters: now, freshness: now, games: now };
+        let due = Due { partitions: now, letters: now, freshness: now, games: now, workflows: now };
         Ok(Self { store, seen: Mutex::default(), turn: Arc::new(Turn::new(due)), answered: Notify::new() })
     }
 
@@ -140,6 +144,11 @@ impl Database {
         }
         if let Some(answer) = asked(&mut due.letters, 5, store.waiting_letters(LETTERS)).await {
             self.lock().letters.take(answer);
+        }
+        let newest = Page { after: None, limit: WORKFLOWS };
+        let workflows = store.workflows(&WorkflowFilter::default(), &newest);
+        if let Some(answer) = asked(&mut due.workflows, 3, workflows).await {
+            self.lock().workflows.take(answer);
         }
         if let Some(answer) = asked(&mut due.games, 15, store.recent_games(now, GAMES)).await {
             self.lock().games.take(answer);

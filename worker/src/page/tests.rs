@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ledgerline_schema::store::{Freshness, FreshnessReport, RecentGame, WaitingLetters};
+use ledgerline_schema::store::{Freshness, FreshnessReport, RecentGame, WaitingLetters, Workflow};
 use ledgerline_schema::time::UtcMicros;
+use ledgerline_schema::workflow::{Parameters, Replay, State, WorkflowKind};
 
 use super::database::{Answer, Seen};
 use super::document::Process;
@@ -49,6 +50,7 @@ fn most(text: &str) -> (Process, View, Choice, Movement) {
         letters: answer(letters.collect()),
         freshness: answer(FreshnessReport { books: books.collect(), complete: false }),
         games: answer(games.collect()),
+        workflows: answer((0..10).map(|_| workflow(text)).collect()),
         ..Seen::default()
     };
     seen.partitions.problem = Some(text.into());
@@ -81,6 +83,28 @@ fn most(text: &str) -> (Process, View, Choice, Movement) {
         Process { group: text.into(), database: "postgres", started: UtcMicros(0), assets: fingerprint() };
     let choice = Choice { game: Some(text.into()), book: Some(text.into()), market: Some(text.into()) };
     (process, view, choice, movement)
+}
+
+fn workflow(text: &str) -> Workflow {
+    let at = UtcMicros(0);
+    Workflow {
+        id: text.into(),
+        kind: WorkflowKind::Replay,
+        state: State::Failed,
+        parameters: Parameters::Replay(Replay { topic: text.into(), ..Replay::default() }),
+        plan: None,
+        progress: Some(serde_json::json!({"done": 1, "offsets": i64::MAX})),
+        error: Some(text.into()),
+        requested_by: text.into(),
+        attended: false,
+        lease_owner: None,
+        lease_until: None,
+        attempt: 1,
+        created_at: at,
+        started_at: Some(at),
+        ended_at: Some(at),
+        updated_at: at,
+    }
 }
 
 #[test]

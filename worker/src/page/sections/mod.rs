@@ -1,7 +1,7 @@
 //! The sections of the page that move: THE list of them, in the order of the page. Each is a file with one function from a view to
 //! its content; the page holds it from the start, and the events bring it anew when it has changed.
 //!
-//! A section for workflows is one more file and one more line here, once the view holds any.
+//! A section is one file and one line here.
 
 mod batches;
 mod books;
@@ -9,6 +9,7 @@ mod figures;
 mod letters;
 mod partitions;
 mod topics;
+mod workflows;
 
 use maud::{Markup, html};
 
@@ -27,12 +28,13 @@ pub(super) struct Section {
 }
 
 /// Every section.
-pub(super) const SECTIONS: [Section; 6] = [
+pub(super) const SECTIONS: [Section; 7] = [
     Section { id: "now", title: "Now", content: figures::content },
     Section { id: "topics", title: "Topics", content: topics::content },
     Section { id: "partitions", title: "Partitions", content: partitions::content },
     Section { id: "books", title: "Freshness of odds", content: books::content },
     Section { id: "letters", title: "Dead letters", content: letters::content },
+    Section { id: "workflows", title: "Workflows", content: workflows::content },
     Section { id: "batches", title: "Recent batches", content: batches::content },
 ];
 
