@@ -28,14 +28,18 @@ pub(super) async fn write(
     let dispositions = batch.dispositions(dead.len());
     let rows = RowCounts { inserted: sorted.len() as i64, ..RowCounts::default() };
     let entry = Entry { claim, hour: *hour, from: batch.from, to: batch.to, dispositions, rows };
-    let (position, inserted, (), extended, moved) = tokio::try_join!(
+    let (position, inserted, letters, extended, moved) = tokio::join!(
         biased; // polled, and so sent, in this order
         lock_position(Wire::Postgres(c), claim),
         insert::odds_in_parts(c, claim.lineage_id, sorted, &batch.records),
         insert::dead_letters(Wire::Postgres(c), job, &dead),
         ledger::extend(Wire::Postgres(c), &entry),
         move_position(Wire::Postgres(c), job),
-    )?;
+    );
+    // The first error in this order is the cause: the statements behind it are told only that there was one.
+    let (position, inserted) = (position?, inserted?);
+    letters?;
+    let (extended, moved) = (extended?, moved?);
     if !(is_ours(job, position) && extended && moved) {
         return Err(WriteError::Fenced);
     }

@@ -145,9 +145,8 @@ impl Database {
         if let Some(answer) = asked(&mut due.letters, 5, store.waiting_letters(LETTERS)).await {
             self.lock().letters.take(answer);
         }
-        let newest = Page { after: None, limit: WORKFLOWS };
-        let workflows = store.workflows(&WorkflowFilter::default(), &newest);
-        if let Some(answer) = asked(&mut due.workflows, 3, workflows).await {
+        let (any, newest) = (WorkflowFilter::default(), Page { after: None, limit: WORKFLOWS });
+        if let Some(answer) = asked(&mut due.workflows, 3, store.workflows(&any, &newest)).await {
             self.lock().workflows.take(answer);
         }
         if let Some(answer) = asked(&mut due.games, 15, store.recent_games(now, GAMES)).await {
