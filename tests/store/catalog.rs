@@ -61,7 +61,8 @@ struct Declared {
 
 /// The `table!` blocks of `schema.rs`: `name (key) {`, then `column -> Type,`.
 fn declared() -> Vec<Declared> {
-    let text = include_str!("../../schema/src/schema.rs");
+    let text =
+        concat!(include_str!("../../schema/src/schema.rs"), include_str!("../../schema/src/schema/aside.rs"));
     let blocks = text.split("diesel::table! {").skip(1);
     let table = |block: &str| {
         let mut lines =

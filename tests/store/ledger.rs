@@ -159,7 +159,7 @@ async fn a_quote_too_many_is_applied_twice(lab: &Lab) {
     lab.database.change(&forged(selection, "(select min(id) from lineages)")).await;
     let found = verify(lab).await;
     assert_eq!(found.double_applied.len(), 1, "{found:?}");
-    assert!(found.double_applied[0].contains("13 quotes stored, 12 inserted"), "{found:?}");
+    assert!(found.double_applied[0].contains("13 rows stored, 12 inserted"), "{found:?}");
     assert!(!found.ok());
 }
 

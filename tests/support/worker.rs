@@ -108,8 +108,9 @@ impl Setup {
     /// Runs a command that has to succeed; answers what it printed.
     pub fn must(&self, args: &[&str]) -> String {
         let output = self.run(args);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {}\n{stderr}", output.status);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{args:?}: {}\n{stdout}\n{stderr}", output.status);
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 }

@@ -20,22 +20,12 @@ pub struct Session<C> {
     pub(super) broken: bool,
     /// Whether the last batch met rows that were stored already: then the next one may, too.
     pub(super) look: Look,
-    /// When the server last did for us what it must be able to do: commit a write, or answer the check.
-    pub(super) proved_at: Instant,
 }
-
-/// How long a connection counts as good after it was: a batch and its successor then need no check between them. A server that
-/// fails meanwhile makes the next statement fail, as it could right after a check.
-const PROVED_FOR: Duration = Duration::from_secs(1);
 
 impl<C> Session<C> {
     pub(super) fn new(conn: C, cached_selections: usize) -> Self {
         let known = Known::new(cached_selections);
-        Self { conn, known, broken: false, look: Look::OnlyIfRefused, proved_at: Instant::now() }
-    }
-
-    pub(super) fn is_proved(&self) -> bool {
-        self.proved_at.elapsed() < PROVED_FOR
+        Self { conn, known, broken: false, look: Look::OnlyIfRefused }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel::sql_types::{Bool, Text};
 use diesel::{QueryableByName, sql_query};
@@ -159,9 +159,6 @@ impl bb8::ManageConnection for PostgresManager {
     }
 
     async fn is_valid(&self, session: &mut Self::Connection) -> Result<(), String> {
-        if session.is_proved() {
-            return Ok(());
-        }
         #[derive(QueryableByName)]
         struct Writable {
             #[diesel(sql_type = Bool)]
@@ -172,10 +169,7 @@ impl bb8::ManageConnection for PostgresManager {
         );
         let check = async { query.load::<Writable>(&mut session.conn).await.map_err(chain) };
         match timeout(RECYCLE_TIMEOUT, check).await {
-            Ok(Ok(rows)) if rows.iter().any(|row| row.writable) => {
-                session.proved_at = Instant::now();
-                Ok(())
-            }
+            Ok(Ok(rows)) if rows.iter().any(|row| row.writable) => Ok(()),
             Ok(Ok(_)) => Err("the server is read-only".into()),
             Ok(Err(error)) => Err(error),
             Err(_) => {

@@ -10,7 +10,10 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use super::chain::{Jump, check_segments};
 use super::error::StoreError;
 use super::{Conn, Store, audit, positions, removals, with_conn};
-use crate::schema::{articles, games, lineages, odds, offset_ledger as ledger, operator_actions as actions};
+use crate::schema::{
+    articles, betting_analyses, games, lineages, odds, offset_ledger as ledger, operator_actions as actions,
+    sharp_signals,
+};
 
 /// One row of the ledger with the log it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -201,7 +204,8 @@ struct CountRow {
     found: i64,
 }
 
-/// Compares, per lineage over all groups, the quotes that are there, and those that were removed, with those that were inserted.
+/// Compares, per lineage over all groups, the append-only rows that are there, and those that were removed, with those that were
+/// inserted.
 async fn check_rows(
     found: &mut Verification,
     conn: &mut Conn<'_>,
@@ -213,18 +217,16 @@ async fn check_rows(
         let name = || (0, format!("{}[{}]", segment.topic, segment.partition));
         inserted.entry(segment.lineage_id).or_insert_with(name).0 += segment.inserted;
     }
-    let query = odds::table.group_by(odds::lineage_id).select((odds::lineage_id, diesel::dsl::count_star()));
-    let stored: Vec<(i32, i64)> = with_conn!(conn, c => query.load(c).await)?;
-    // Stored, removed.
-    let mut quotes: BTreeMap<i32, (i64, i64)> =
-        stored.into_iter().map(|(id, rows)| (id, (rows, 0))).collect();
+    // Stored, removed. A log is of one kind.
+    let mut appended: BTreeMap<i32, (i64, i64)> =
+        stored(conn).await?.into_iter().map(|(id, rows)| (id, (rows, 0))).collect();
     for removed in removals::load(conn).await? {
-        quotes.entry(removed.lineage_id).or_default().1 += removed.rows;
+        appended.entry(removed.lineage_id).or_default().1 += removed.rows;
     }
-    let with_quotes: HashSet<i32> = quotes.keys().copied().collect();
-    let vanished = vanished(segments, &with_quotes, &lineages_of_other_rows(conn).await?);
-    quotes.extend(vanished.into_iter().map(|id| (id, (0, 0))));
-    for (lineage_id, (stored, removed)) in quotes {
+    let with_rows: HashSet<i32> = appended.keys().copied().collect();
+    let vanished = vanished(segments, &with_rows, &lineages_of_other_rows(conn).await?);
+    appended.extend(vanished.into_iter().map(|id| (id, (0, 0))));
+    for (lineage_id, (stored, removed)) in appended {
         let unknown = (0, format!("lineage {lineage_id}"));
         let (inserted, name) = match inserted.get(&lineage_id) {
             Some(known) => known,
@@ -233,8 +235,8 @@ async fn check_rows(
         };
         found.removed += removed;
         let said = || match removed {
-            0 => format!("{name}: {stored} quotes stored, {inserted} inserted"),
-            _ => format!("{name}: {stored} quotes stored, {removed} removed, {inserted} inserted"),
+            0 => format!("{name}: {stored} rows stored, {inserted} inserted"),
+            _ => format!("{name}: {stored} rows stored, {removed} removed, {inserted} inserted"),
         };
         match (stored + removed).cmp(inserted) {
             Ordering::Greater => found.double_applied.push(said()),
@@ -245,21 +247,29 @@ async fn check_rows(
     Ok(())
 }
 
-/// Lineages that should have quotes and have none. The topic decides: rows that were updated name the log that they were
+/// How many quotes, signals or analyses are there of each lineage.
+async fn stored(conn: &mut Conn<'_>) -> QueryResult<Vec<(i32, i64)>> {
+    macro_rules! counted {
+        ($table:ident) => {{
+            let query = $table::table.group_by($table::lineage_id);
+            let query = query.select(($table::lineage_id, diesel::dsl::count_star()));
+            with_conn!(conn, c => query.load::<(i32, i64)>(c).await)?
+        }};
+    }
+    Ok([counted!(odds), counted!(sharp_signals), counted!(betting_analyses)].concat())
+}
+
+/// Lineages that should have such rows and have none. The topic decides: rows that were updated name the log that they were
 /// updated from, so the earlier logs of a topic of games look as if they never had any.
-fn vanished(
-    segments: &[LedgerSegment],
-    with_quotes: &HashSet<i32>,
-    elsewhere: &HashSet<i32>,
-) -> BTreeSet<i32> {
+fn vanished(segments: &[LedgerSegment], with_rows: &HashSet<i32>, elsewhere: &HashSet<i32>) -> BTreeSet<i32> {
     let topics = |holds: &dyn Fn(i32) -> bool| -> HashSet<&str> {
         let holding = segments.iter().filter(|segment| holds(segment.lineage_id));
         holding.map(|segment| segment.topic.as_str()).collect()
     };
-    let of_quotes = topics(&|id| with_quotes.contains(&id));
+    let of_rows = topics(&|id| with_rows.contains(&id));
     let of_others = topics(&|id| elsewhere.contains(&id));
-    let judged = |topic: &str| of_quotes.contains(topic) || !of_others.contains(topic);
-    let without = segments.iter().filter(|segment| !with_quotes.contains(&segment.lineage_id));
+    let judged = |topic: &str| of_rows.contains(topic) || !of_others.contains(topic);
+    let without = segments.iter().filter(|segment| !with_rows.contains(&segment.lineage_id));
     without.filter(|segment| judged(&segment.topic)).map(|segment| segment.lineage_id).collect()
 }
 

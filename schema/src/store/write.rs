@@ -8,8 +8,6 @@
 //!
 //! Where nothing has to be looked at in between, `at_once.rs` sends the same statements without waiting for each answer.
 
-use std::time::Instant;
-
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
@@ -78,7 +76,6 @@ impl<C> Session<C> {
             Ok(report) => {
                 self.look = if report.rows.duplicate > 0 { Look::First } else { Look::OnlyIfRefused };
                 self.broken = false;
-                self.proved_at = Instant::now();
             }
             Err(WriteError::Fenced | WriteError::Halted(_)) => {
                 self.known.clear();
