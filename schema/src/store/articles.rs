@@ -82,6 +82,9 @@ fn take<'a>(articles: &mut HashMap<&'a [u8], Article<'a>>, row: &'a ArticleRow, 
     }
 }
 
+/// A stored article: id, hash of its URL, revision, source time, hash of its content.
+type Stored = (i64, Vec<u8>, i32, UtcMicros, Vec<u8>);
+
 /// Locks and loads the stored articles of a batch in the order of their keys.
 async fn load<'a>(
     conn: &mut Conn<'_>,
@@ -102,7 +105,7 @@ async fn load<'a>(
                 articles::source_time,
                 articles::content_hash,
             ));
-        let stored: Vec<(i64, Vec<u8>, i32, UtcMicros, Vec<u8>)> = match conn {
+        let stored: Vec<Stored> = match conn {
             Conn::Postgres(c) => query.for_update().load(c).await?,
             Conn::Sqlite(c) => query.load(c).await?,
         };

@@ -132,7 +132,7 @@ impl Store {
     /// The database did not answer.
     pub async fn rule(&self, id: i64) -> Result<Option<Rule>, StoreError> {
         let mut session = self.checkout().await?;
-        Ok(find(&mut session.conn(), id).await?)
+        find(&mut session.conn(), id).await
     }
 
     /// Makes a rule. It holds for what articles say from now on, not for what they said.

@@ -135,7 +135,7 @@ impl Replay {
     fn check(&self) -> Result<(), BadParameter> {
         ensure(!self.topic.is_empty() && self.topic.len() <= 249, "topic", "must have 1 to 249 characters")?;
         let by_time = self.from.is_some() || self.to.is_some();
-        ensure(by_time != !self.offsets.is_empty(), "offsets", "either times or offsets, and one of them")?;
+        ensure(by_time == self.offsets.is_empty(), "offsets", "either times or offsets, and one of them")?;
         ensure(!by_time || self.from.is_some(), "from", "is missing")?;
         ensure(self.to.is_none() || self.from < self.to, "to", "must be later than `from`")?;
         let observed = self.observed_from.zip(self.observed_to);
