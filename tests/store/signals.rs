@@ -56,7 +56,7 @@ async fn the_same_again_is_a_duplicate_whatever_its_id_and_its_time(lab: &Lab) {
 async fn another_content_under_the_same_key_is_a_conflict(lab: &Lab) {
     for (kind, event, _, other) in kinds() {
         let mut line = Line::open(&lab.store, kind).await;
-        line.events(&[event.clone()]).await;
+        line.events(std::slice::from_ref(&event)).await;
         let log = [At::Event(other.clone()), At::Tombstone, At::Event(event.clone())];
         let report = line.write(&log).await;
         let dead: Vec<_> =
