@@ -3,7 +3,7 @@
 
 SERVICES_DIR ?= $(or $(TMPDIR),/tmp)/ledgerline-services-$(shell id -u)
 
-.PHONY: help demo test page-test simulate test-real faults chaos mutants bench services services-stop lint install
+.PHONY: help demo test page-test api-test simulate test-real faults chaos mutants bench services services-stop lint install
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: ## Run the tests against real Kafka and PostgreSQL, which it installs, sta
 
 page-test: ## Look at the status page of a real worker with a real browser, which it installs; pictures: target/page
 	scripts/browser run -- scripts/services run -- cargo test -p ledgerline-worker --test browser
+api-test: ## Call every operation of the API with good and bad input (schemathesis, from PyPI)
+	cargo build -p ledgerline-worker
+	scripts/services run -- scripts/api-test
 
 simulate: ## Run the write protocol in SCHEDULES (100000) seeded orders of events, or show the one of SEED
 	LEDGERLINE_SIMULATION_SCHEDULES=$(or $(SCHEDULES),100000) $(if $(SEED),LEDGERLINE_SIMULATION_SEED=$(SEED)) \

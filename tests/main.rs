@@ -2,6 +2,7 @@
 
 mod support;
 
+mod api;
 mod backfill;
 mod bench;
 mod bench_e2e;

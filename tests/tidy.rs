@@ -122,6 +122,7 @@ fn kafka_has_few_doors() {
 fn the_database_has_one_door() {
     let places = [
         "schema/src/store/",
+        "schema/src/repositories/",
         "schema/src/sql_types.rs",
         "schema/src/schema.rs",
         "schema/src/schema/",

@@ -132,6 +132,7 @@ diesel::table! {
         content_hash -> Binary,
         lineage_id -> Integer,
         record_offset -> BigInt,
+        merged_into -> Nullable<BigInt>,
     }
 }
 
@@ -145,11 +146,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    use crate::sql_types::UtcTimestamp;
+    use diesel::sql_types::{BigInt, Integer, Nullable};
     game_conflicts (game_ref_id, game_id) {
         game_ref_id -> BigInt,
         game_id -> BigInt,
         lineage_id -> Integer,
         record_offset -> BigInt,
+        resolved_at -> Nullable<UtcTimestamp>,
     }
 }
 

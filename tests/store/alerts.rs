@@ -2,9 +2,8 @@
 
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::keywords::Field;
-use ledgerline_schema::store::{
-    AlertFilter, Effort, Rule, RuleChange, RuleDraft, RuleError, Store, WriteJob,
-};
+use ledgerline_schema::repositories::{AlertFilter, Page};
+use ledgerline_schema::store::{Effort, Rule, RuleChange, RuleDraft, RuleError, Store, WriteJob};
 
 use super::lab::{At, Lab, Line, article, now};
 
@@ -45,7 +44,7 @@ async fn a_keyword_is_found_in_the_transaction_of_the_article(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
     line.events(&[article(PAGE, 1, "Kittle is Questionable, and nobody is out for the\nseason. Title.")])
         .await;
-    let found = lab.store.alerts(&AlertFilter::default(), None, 10).await.expect("an answer");
+    let found = lab.store.alerts(&AlertFilter::default(), None, 10).await.expect("an answer").rows;
     let mut keywords: Vec<_> = found.iter().map(|alert| (&*alert.keyword, &*alert.field)).collect();
     keywords.sort_unstable();
     assert_eq!(keywords, [("TITLE", "title"), ("out for the season", "body"), ("questionable", "body")]);
@@ -153,7 +152,8 @@ async fn rules_are_made_changed_and_deleted_and_each_leaves_a_trail(lab: &Lab) {
     let second = rule(&lab.store, "second", &["d"]).await;
     let stored = lab.store.rule(first.id).await.expect("an answer").expect("the rule");
     assert_eq!((&*stored.draft.name, &stored.draft.keywords), ("first", &first.draft.keywords));
-    let named = |rules: Vec<Rule>| rules.into_iter().map(|rule| rule.draft.name).collect::<Vec<_>>();
+    let named =
+        |rules: Page<Rule, i64>| rules.rows.into_iter().map(|rule| rule.draft.name).collect::<Vec<_>>();
     assert_eq!(named(lab.store.rules(None, 10).await.expect("rules")), ["first", "second"]);
     assert_eq!(named(lab.store.rules(Some(first.id), 10).await.expect("rules")), ["second"]);
     assert_eq!(named(lab.store.rules(None, 1).await.expect("rules")), ["first"]);
@@ -231,7 +231,7 @@ async fn alerts_are_found_by_rule_and_article(lab: &Lab) {
     line.events(&[article("https://example.com/b", 3, "neither")]).await;
     let found = async |filter: AlertFilter| {
         let found = lab.store.alerts(&filter, None, 10).await.expect("an answer");
-        found.into_iter().map(|alert| (alert.keyword, alert.url)).collect::<Vec<_>>()
+        found.rows.into_iter().map(|alert| (alert.keyword, alert.url)).collect::<Vec<_>>()
     };
     let line = |keyword: &str, page: &str| (keyword.to_owned(), format!("https://example.com/{page}"));
     let any = AlertFilter::default;
@@ -242,11 +242,11 @@ async fn alerts_are_found_by_rule_and_article(lab: &Lab) {
     let withdrawn = AlertFilter { rule_id: Some(one.id), with_withdrawn: true, ..any() };
     assert_eq!(found(withdrawn.clone()).await.len(), 2);
     let page = lab.store.alerts(&withdrawn, None, 1).await.expect("an answer");
-    let next = lab.store.alerts(&withdrawn, Some(page[0].id), 10).await.expect("an answer");
-    assert_eq!(next.len(), 1);
-    let of_article = AlertFilter { article_id: Some(page[0].article_id), with_withdrawn: true, ..any() };
+    let next = lab.store.alerts(&withdrawn, page.next, 10).await.expect("an answer");
+    assert_eq!((next.rows.len(), next.next), (1, None));
+    let of_article = AlertFilter { article_id: Some(page.rows[0].article_id), with_withdrawn: true, ..any() };
     assert!(!found(of_article).await.is_empty());
     lab.store.delete_rule(two.id, &by()).await.expect("deleted");
     let left = lab.store.alerts(&AlertFilter { rule_id: Some(two.id), ..any() }, None, 10).await;
-    assert_eq!(left.expect("an answer")[0].rule, None);
+    assert_eq!(left.expect("an answer").rows[0].rule, None);
 }

@@ -41,14 +41,16 @@ async fn what_was_counted_adds_up(lab: &Lab) {
     lab.store.add_scrapers(EventKind::Game, &tally(&[of("a", json!("1"), 1)])).await.expect("stored");
     lab.store.add_scrapers(EventKind::Odds, &ScraperTally::default()).await.expect("nothing to do");
     assert_eq!(lab.database.lines(LINES).await, ["games a 1 1", "odds a 1 4", "odds b  1"]);
-    let found = lab.store.scraper_versions(Some("a")).await.expect("an answer");
+    let found = lab.store.scraper_versions(Some(&"a".to_owned()), None, 10).await.expect("an answer").rows;
     let times: Vec<_> = found
         .iter()
         .map(|found| (&*found.kind, found.first_seen.to_string(), found.last_seen.to_string()))
         .collect();
     let at = |second: u32| format!("2025-11-09T18:00:0{second}.000000Z");
     assert_eq!(times, [("games", at(1), at(1)), ("odds", at(1), at(9))]);
-    assert_eq!(lab.store.scraper_versions(None).await.expect("an answer").len(), 3);
+    let first = lab.store.scraper_versions(None, None, 2).await.expect("an answer");
+    let rest = lab.store.scraper_versions(None, first.next.clone(), 2).await.expect("an answer");
+    assert_eq!((first.rows.len(), rest.rows.len(), rest.next), (2, 1, None));
 }
 
 async fn two_workers_that_store_together_lose_nothing(lab: &Lab) {

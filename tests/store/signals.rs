@@ -6,7 +6,8 @@ use ledgerline_schema::events::EventKind;
 use ledgerline_schema::events::betting_analysis::Recommendation;
 use ledgerline_schema::events::markets::Market;
 use ledgerline_schema::events::sharp_signal::Severity;
-use ledgerline_schema::store::{AnalysisFilter, SignalFilter};
+use ledgerline_schema::repositories::{AnalysisFilter, FoundSignal, SignalFilter};
+use ledgerline_schema::store::GameName;
 use ledgerline_schema::time::UtcMicros;
 use serde_json::{Value, json};
 
@@ -141,7 +142,7 @@ async fn every_field_is_stored(lab: &Lab) {
             .collect();
         assert_eq!(line.write(&samples).await.rows, counts(2, 0), "{kind:?}");
     }
-    let found = lab.store.signals(&SignalFilter::default(), None, 10).await.expect("an answer");
+    let found = lab.store.signals(&SignalFilter::default(), None, 10).await.expect("an answer").rows;
     let steam = &found[0];
     assert_eq!((&*steam.detector.0, &*steam.detector.1), ("steam-watch", "1.3.0"));
     assert_eq!((steam.lines, steam.prices), ((Some(-1.5), Some(-2.5)), (Some(-110), Some(-108))));
@@ -150,7 +151,7 @@ async fn every_field_is_stored(lab: &Lab) {
     let evidence: Value = serde_json::from_str(&steam.evidence.0).expect("JSON");
     assert_eq!(evidence["books"], json!(["pinnacle", "draftkings", "fanduel"]));
     assert_eq!((found[1].tickets_pct, found[1].money_pct, found[1].line), (Some(31.0), Some(68.5), None));
-    let found = lab.store.analyses(&AnalysisFilter::default(), None, 10).await.expect("an answer");
+    let found = lab.store.analyses(&AnalysisFilter::default(), None, 10).await.expect("an answer").rows;
     let open = found.iter().find(|analysis| analysis.result == "pending").expect("one that is open");
     assert_eq!((open.fair_probability, open.offered_price_american), (0.561, Some(-110)));
     assert!(open.rationale.starts_with("The line"), "{open:?}");
@@ -159,7 +160,11 @@ async fn every_field_is_stored(lab: &Lab) {
     assert!(found.iter().any(|analysis| analysis.settled_at.is_some()));
 }
 
-fn ids(found: &[ledgerline_schema::store::FoundSignal]) -> Vec<&str> {
+fn name(system: &str, id: &str) -> GameName {
+    GameName { system: system.into(), id: id.into() }
+}
+
+fn ids(found: &[FoundSignal]) -> Vec<&str> {
     found.iter().map(|signal| signal.external_id.as_str()).collect()
 }
 
@@ -169,14 +174,16 @@ async fn the_latest_signals_come_in_pages(lab: &Lab) {
         (0..7).map(|number| signal(&format!("g{number}"), 60 + number / 2, "high")).collect();
     line.events(&events).await;
     let any = SignalFilter::default();
-    let whole = lab.store.signals(&any, None, 100).await.expect("an answer");
+    let whole = lab.store.signals(&any, None, 100).await.expect("an answer").rows;
     assert_eq!(ids(&whole), ["g6", "g5", "g4", "g3", "g2", "g1", "g0"]);
     let (mut paged, mut after) = (Vec::new(), None);
     loop {
         let page = lab.store.signals(&any, after, 3).await.expect("an answer");
-        let Some(last) = page.last() else { break };
-        after = Some(last.cursor());
-        paged.extend(page);
+        paged.extend(page.rows);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
     }
     assert_eq!(paged, whole);
 }
@@ -186,7 +193,7 @@ async fn signals_are_found_by_strength_market_time_and_any_name_of_their_game(la
     line.events(&[signal("a", 60, "low"), signal("b", 120, "medium"), signal("c", 180, "high")]).await;
     let found = async |filter: SignalFilter| {
         let found = lab.store.signals(&filter, None, 10).await.expect("an answer");
-        found.into_iter().map(|signal| signal.external_id).collect::<Vec<_>>()
+        found.rows.into_iter().map(|signal| signal.external_id).collect::<Vec<_>>()
     };
     let any = SignalFilter::default;
     assert_eq!(found(SignalFilter { min_severity: Some(Severity::Medium), ..any() }).await, ["c", "b"]);
@@ -195,7 +202,7 @@ async fn signals_are_found_by_strength_market_time_and_any_name_of_their_game(la
     assert_eq!(found(SignalFilter { market: Some(Market::Spread), ..any() }).await, ["c", "b", "a"]);
     let since = UtcMicros::parse("2025-11-09T18:02:00Z").expect("a time");
     assert_eq!(found(SignalFilter { since: Some(since), ..any() }).await, ["c", "b"]);
-    let of = |system: &str, id: &str| SignalFilter { game: Some((system.into(), id.into())), ..any() };
+    let of = |system: &str, id: &str| SignalFilter { game: Some(name(system, id)), ..any() };
     assert_eq!(found(of("test", "b")).await, ["b"]);
     assert_eq!(found(of("espn", "7")).await, [""; 0]);
     // A game event tells what others call the game.
@@ -212,13 +219,13 @@ async fn analyses_are_found_by_confidence_and_what_they_say(lab: &Lab) {
     line.events(&[analysis("a", 60, 0.5), analysis("b", 120, 0.7), bet]).await;
     let found = async |filter: AnalysisFilter| {
         let found = lab.store.analyses(&filter, None, 10).await.expect("an answer");
-        found.into_iter().map(|analysis| analysis.external_id).collect::<Vec<_>>()
+        found.rows.into_iter().map(|analysis| analysis.external_id).collect::<Vec<_>>()
     };
     let any = AnalysisFilter::default;
     assert_eq!(found(any()).await, ["c", "b", "a"]);
     assert_eq!(found(AnalysisFilter { min_confidence: Some(0.7), ..any() }).await, ["c", "b"]);
     let said = AnalysisFilter { recommendation: Some(Recommendation::Bet), ..any() };
     assert_eq!(found(said).await, ["c"]);
-    let of_game = AnalysisFilter { game: Some(("test".into(), "a".into())), ..any() };
+    let of_game = AnalysisFilter { game: Some(name("test", "a")), ..any() };
     assert_eq!(found(of_game).await, ["a"]);
 }

@@ -1,7 +1,7 @@
 //! Workflows: who gets one, how long it is his, which states follow each other, and what is written down of it.
 
 use ledgerline_schema::store::{
-    Claimable, Lease, NewWorkflow, Page, Renewed, Store, Workflow, WorkflowError, WorkflowFilter,
+    Claimable, Lease, NewWorkflow, Renewed, Store, Workflow, WorkflowError, WorkflowFilter,
 };
 use ledgerline_schema::workflow::{
     Backfill, InputFile, OffsetRange, Parameters, Part, Plan, Replay, State, WorkflowKind,
@@ -45,7 +45,7 @@ async fn found(store: &Store, id: &str) -> Workflow {
 
 /// (from, to, actor) of each change.
 async fn history(store: &Store, id: &str) -> Vec<(String, String, String)> {
-    let rows = store.workflow_history(id).await.expect("an answer");
+    let rows = store.workflow_history(id, None, 100).await.expect("an answer").rows;
     assert!(rows.iter().zip(1..).all(|(row, seq)| row.seq == seq), "{rows:?}");
     rows.into_iter().map(|row| (row.from_state.unwrap_or_default(), row.to_state, row.actor)).collect()
 }
@@ -156,7 +156,7 @@ async fn called_off_it_is_lost_and_put_back_it_goes_on(lab: &Lab) {
     store.finish_workflow(&lease, State::Failed, Some("no luck"), &json!(1)).await.expect("finished");
     assert_eq!(found(store, &id).await.error.as_deref(), Some("no luck"));
     assert_eq!(store.retry_workflow(&id, "an operator", "luck").await.expect("put back").error, None);
-    let told = store.workflow_history(&id).await.expect("an answer");
+    let told = store.workflow_history(&id, None, 100).await.expect("an answer").rows;
     let details: Vec<&str> = told.iter().map(|row| row.detail.as_str()).collect();
     assert_eq!(details, ["asked for", "taken up", "a slip", "no slip", "taken up", "no luck", "luck"]);
 }
@@ -241,8 +241,8 @@ async fn pages_and_filters(lab: &Lab) {
     lab.store.cancel_workflow(&ids[1], "x", "x").await.expect("called off");
     ids.reverse();
     let page = async |filter: WorkflowFilter, after: Option<String>, limit| {
-        let found = lab.store.workflows(&filter, &Page { after, limit }).await.expect("an answer");
-        found.into_iter().map(|workflow| workflow.id).collect::<Vec<_>>()
+        let found = lab.store.workflows(&filter, after.as_deref(), limit).await.expect("an answer");
+        found.rows.into_iter().map(|workflow| workflow.id).collect::<Vec<_>>()
     };
     let all = WorkflowFilter::default();
     assert_eq!(page(all, None, 3).await, ids[..3]);

@@ -180,10 +180,20 @@ impl Worker {
 
     /// The address of its HTTP server, from the log.
     pub async fn address(&self) -> String {
-        eventually("the worker's address", || async {
+        self.logged_value("address").await
+    }
+
+    /// The address of its control listener, from the log.
+    pub async fn control_address(&self) -> String {
+        self.logged_value("control_address").await
+    }
+
+    async fn logged_value(&self, field: &str) -> String {
+        let start = format!("\"{field}\":\"");
+        eventually(field, || async {
             let log = self.log();
-            let line = log.lines().find(|line| line.contains("\"address\":\""))?;
-            Some(line.split("\"address\":\"").nth(1)?.split('"').next()?.to_owned())
+            let line = log.lines().find(|line| line.contains(&start))?;
+            Some(line.split(&start).nth(1)?.split('"').next()?.to_owned())
         })
         .await
     }

@@ -4,7 +4,6 @@
 //! What must stay true: an unknown key is an error that names it; a secret never shows in `Debug`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -22,7 +21,9 @@ use crate::maintenance::{CompactionConfig, RetentionConfig, Schedule};
 use crate::memory::MemoryConfig;
 use crate::workflows::WorkflowsConfig;
 
+mod http;
 mod topics;
+pub use http::HttpConfig;
 pub use topics::{BatchConfig, Topic, TopicConfig};
 
 /// Everything that can be configured; each section has safe defaults.
@@ -37,7 +38,7 @@ pub struct Config {
     pub topics: BTreeMap<String, TopicConfig>,
     /// What all queues, buffers and caches may hold together.
     pub memory: MemoryConfig,
-    /// Health and metrics.
+    /// Health, metrics and the API.
     pub http: HttpConfig,
     /// Logs.
     pub log: LogConfig,
@@ -148,22 +149,6 @@ impl TryFrom<String> for Start {
     }
 }
 
-/// `[http]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpConfig {
-    /// Address of `/livez`, `/readyz`, `/metrics` and the status page.
-    pub listen: SocketAddr,
-    /// Whether there is a status page at `/`.
-    pub page: bool,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 9090)), page: true }
-    }
-}
-
 /// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -210,8 +195,12 @@ impl Default for ShutdownConfig {
 const PREFIX: &str = "LEDGERLINE_";
 /// Keys that hold secrets: taken from the environment as they are, because a parser would turn `0123` into a number, and never
 /// repeated in an error.
-const SECRETS: [(&str, &str); 2] =
-    [("KAFKA__SASL_PASSWORD", "kafka.sasl_password"), ("DATABASE__URL", "database.url")];
+const SECRETS: [(&str, &str); 4] = [
+    ("KAFKA__SASL_PASSWORD", "kafka.sasl_password"),
+    ("DATABASE__URL", "database.url"),
+    ("DATABASE__READ_URL", "database.read_url"),
+    ("HTTP__TOKEN", "http.token"),
+];
 
 #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
 fn secret(name: &str) -> Option<String> {
@@ -285,6 +274,8 @@ impl Config {
         for (name, _) in SECRETS.iter().filter(|(name, _)| secret(name).is_some()) {
             match *name {
                 "KAFKA__SASL_PASSWORD" => self.kafka.sasl_password_file = None,
+                "DATABASE__READ_URL" => self.database.read_url_file = None,
+                "HTTP__TOKEN" => self.http.token_file = None,
                 _ => self.database.url_file = None,
             }
         }
@@ -359,6 +350,7 @@ impl Config {
         );
         self.memory.check()?;
         self.workflows.check()?;
+        self.http.resolved_token()?;
         ensure!(self.log.throughput_every_ms >= 100, "log.throughput_every_ms: must be at least 100");
         self.database.check().map_err(anyhow::Error::msg)
     }

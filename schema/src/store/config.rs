@@ -1,6 +1,6 @@
 //! `[database]`: how to reach the store and how the server bounds what we do there. Read by the worker's configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -14,6 +14,14 @@ pub struct DatabaseConfig {
     pub url: SecretString,
     /// File that holds the URL, instead of `url`.
     pub url_file: Option<PathBuf>,
+    /// Where reads for people go, such as a replica: only ever read from. `url` where it is not set.
+    pub read_url: Option<SecretString>,
+    /// File that holds the URL for reads, instead of `read_url`.
+    pub read_url_file: Option<PathBuf>,
+    /// Most connections for reads. They are none of the pool's: whatever is asked of the API, the line keeps its own.
+    pub read_connections: u32,
+    /// The server ends a read after this.
+    pub read_timeout_ms: u64,
     /// `verify` (TLS with certificate and host name verified) or `disable`, which has to be asked for.
     pub tls: Tls,
     /// Certificate authorities as PEM; the bundled public ones where it is not set.
@@ -84,6 +92,10 @@ impl Default for DatabaseConfig {
         Self {
             url: SecretString::from("sqlite:ledgerline.db"),
             url_file: None,
+            read_url: None,
+            read_url_file: None,
+            read_connections: 4,
+            read_timeout_ms: 5_000,
             tls: Tls::Verify,
             ca_file: None,
             pool: PoolConfig::default(),
@@ -107,9 +119,19 @@ impl DatabaseConfig {
     /// The file cannot be read.
     pub fn resolved_url(&self) -> Result<SecretString, String> {
         let Some(file) = &self.url_file else { return Ok(self.url.clone()) };
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| format!("database.url_file: cannot read {}: {error}", file.display()))?;
-        Ok(SecretString::from(text.trim_end()))
+        from_file("database.url_file", file)
+    }
+
+    /// The URL for reads, from its file if one is named; the other one where there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn resolved_read_url(&self) -> Result<SecretString, String> {
+        match (&self.read_url_file, &self.read_url) {
+            (Some(file), _) => from_file("database.read_url_file", file),
+            (None, Some(url)) => Ok(url.clone()),
+            (None, None) => self.resolved_url(),
+        }
     }
 
     /// When a transaction counts as lost: above everything that the pool and the server take before they give up themselves.
@@ -124,11 +146,16 @@ impl DatabaseConfig {
     /// # Errors
     /// The key and what is wrong with it; never the URL itself.
     pub fn check(&self) -> Result<(), String> {
-        let url = self.resolved_url()?;
-        let url = url.expose_secret();
-        let known = ["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.starts_with(scheme));
+        let (url, read_url) = (self.resolved_url()?, self.resolved_read_url()?);
+        let (scheme, read_scheme) = (scheme(&url), scheme(&read_url));
         let ranges = [
-            (known, "database.url: must start with postgres:// or sqlite:"),
+            (scheme.is_some(), "database.url: must start with postgres:// or sqlite:"),
+            (
+                read_scheme == scheme,
+                "database.read_url: must be of the same kind of database as database.url",
+            ),
+            ((1..=100).contains(&self.read_connections), "database.read_connections: must be 1 to 100"),
+            (self.read_timeout_ms >= 100, "database.read_timeout_ms: must be at least 100"),
             ((1..=500).contains(&self.pool.size), "database.pool.size: must be 1 to 500"),
             (self.pool.checkout_timeout_ms >= 100, "database.pool.checkout_timeout_ms: must be at least 100"),
             (self.pool.connect_timeout_ms >= 100, "database.pool.connect_timeout_ms: must be at least 100"),
@@ -144,4 +171,16 @@ impl DatabaseConfig {
             None => Ok(()),
         }
     }
+}
+
+fn from_file(key: &str, file: &Path) -> Result<SecretString, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("{key}: cannot read {}: {error}", file.display()))?;
+    Ok(SecretString::from(text.trim_end()))
+}
+
+/// What a URL says of the kind of database.
+fn scheme(url: &SecretString) -> Option<&'static str> {
+    let kinds = [("postgres://", "postgres"), ("postgresql://", "postgres"), ("sqlite:", "sqlite")];
+    kinds.iter().find(|(prefix, _)| url.expose_secret().starts_with(prefix)).map(|(_, kind)| *kind)
 }

@@ -3,10 +3,8 @@
 //! Query bodies are written once, as functions over a `Conn`; `with_conn!` compiles them for both. What differs (bulk inserts,
 //! row locks, savepoints) is matched where it is done; outside this folder nobody asks which database it is.
 
-mod alert_list;
 mod alerts;
 mod analyses;
-mod analysis_list;
 mod append;
 mod articles;
 mod at_once;
@@ -26,6 +24,7 @@ mod isolate;
 mod leases;
 mod ledger;
 mod letters;
+mod merge;
 mod migrate;
 mod neighbours;
 mod odds;
@@ -46,7 +45,6 @@ mod rulers;
 mod rules;
 mod scrapers;
 mod settle;
-mod signal_list;
 mod signals;
 mod sqlite;
 mod sqlite_rows;
@@ -67,8 +65,6 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use secrecy::ExposeSecret;
 
-pub use alert_list::{AlertFilter, FoundAlert};
-pub use analysis_list::{AnalysisFilter, FoundAnalysis};
 pub use claim::{Claim, ClaimAnswer, ClaimRequest, Lineage, LogRange, Position};
 pub use config::{DatabaseConfig, PoolConfig, Tls};
 pub use doctor::{Server, Setting};
@@ -78,6 +74,7 @@ pub use halt::Halt;
 pub use intern::Lookups;
 pub use leases::{Claimable, LEASE, Lease, Renewed};
 pub use letters::{Letter, LetterFilter, LetterGroup, LetterId, LetterStatus};
+pub use merge::{GameName, Merge, Merged};
 pub use migrate::{MigrationStatus, SCHEMA_VERSION, SchemaState};
 pub use operate::{LogNow, Moved, Order};
 pub use pool::PoolState;
@@ -92,19 +89,17 @@ pub use rivals::{Rival, RivalRow, Rivals};
 pub use rows::{Effort, WriteJob};
 pub use rulers::Ruler;
 pub use rules::{Rule, RuleChange, RuleDraft, RuleError};
-pub use scrapers::ScraperVersion;
 pub use settle::{Resolved, Selected};
-pub use signal_list::{Cursor, FoundSignal, SignalFilter};
 pub use sweep::{QuoteKey, Sweep, SweptChunk};
 pub use trial::{Storage, TrialDatabase};
 pub use verify::{LedgerSegment, Verification};
-pub use workflow_rows::{HistoryRow, Page, Workflow, WorkflowFilter};
+pub use workflow_rows::{HistoryRow, Workflow, WorkflowFilter};
 pub use workflows::{NewWorkflow, WorkflowError};
 pub use write::WriteReport;
 
 use bb8::PooledConnection;
 use pool::Pool;
-use postgres::PostgresManager;
+use postgres::{Access, PostgresManager};
 use sqlite::SqliteManager;
 
 /// SQLite behind diesel-async: each call runs on the blocking pool.
@@ -195,8 +190,27 @@ impl Store {
                 Ok(Self::Sqlite(Arc::new(pool::build(manager, &config.pool, 1))))
             }
             None => {
-                let manager = PostgresManager::new(config, url.expose_secret())?;
+                let manager = PostgresManager::new(config, url.expose_secret(), Access::Write)?;
                 Ok(Self::Postgres(Arc::new(pool::build(manager, &config.pool, config.pool.size))))
+            }
+        }
+    }
+
+    /// Prepares a pool of its own for people's reads, at `read_url` where that is set: few connections, short statements, and
+    /// the database itself refuses any change that comes over it.
+    ///
+    /// # Errors
+    /// The configuration cannot be used: a URL, file or certificate, named by its key.
+    pub async fn connect_for_reads(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let url = config.resolved_read_url().map_err(StoreError::Config)?;
+        match url.expose_secret().strip_prefix("sqlite:") {
+            Some(path) => {
+                let manager = SqliteManager::reading(path);
+                Ok(Self::Sqlite(Arc::new(pool::build(manager, &config.pool, config.read_connections))))
+            }
+            None => {
+                let manager = PostgresManager::new(config, url.expose_secret(), Access::Read)?;
+                Ok(Self::Postgres(Arc::new(pool::build(manager, &config.pool, config.read_connections))))
             }
         }
     }

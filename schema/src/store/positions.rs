@@ -1,45 +1,62 @@
 //! Where every partition stands, for people and for `verify`: the position rows with the logs they count in. Reads only.
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
 
 use super::error::StoreError;
 use super::{Conn, Store, with_conn};
 use crate::schema::{lineages, partition_offsets};
+use crate::sql_types::UtcTimestamp;
 use crate::time::UtcMicros;
 
 /// One position row with its log.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName)]
 pub struct PartitionState {
     /// The consumer group.
+    #[diesel(sql_type = Text)]
     pub group: String,
     /// The topic.
+    #[diesel(sql_type = Text)]
     pub topic: String,
     /// The partition.
+    #[diesel(sql_type = Integer)]
     pub partition: i32,
     /// The interned lineage.
+    #[diesel(sql_type = Integer)]
     pub lineage_id: i32,
     /// The cluster.
+    #[diesel(sql_type = Text)]
     pub cluster_id: String,
     /// The incarnation of the topic; empty where the broker did not tell.
+    #[diesel(sql_type = Text)]
     pub topic_id: String,
     /// Where the group started in this log.
+    #[diesel(sql_type = BigInt)]
     pub start_offset: i64,
     /// The next offset to apply.
+    #[diesel(sql_type = BigInt)]
     pub next_offset: i64,
     /// The epoch that may write.
+    #[diesel(sql_type = BigInt)]
     pub epoch: i64,
     /// Who claimed it last.
+    #[diesel(sql_type = Text)]
     pub owner: String,
     /// When the row last moved.
+    #[diesel(sql_type = UtcTimestamp)]
     pub updated_at: UtcMicros,
     /// The name of the halt that was marked last.
+    #[diesel(sql_type = Nullable<Text>)]
     pub halted: Option<String>,
     /// What it says.
+    #[diesel(sql_type = Nullable<Text>)]
     pub halted_detail: Option<String>,
     /// When it was marked.
+    #[diesel(sql_type = Nullable<UtcTimestamp>)]
     pub halted_at: Option<UtcMicros>,
     /// Batches that start before this offset are not held against the dead-letter budget.
+    #[diesel(sql_type = BigInt)]
     pub budget_exempt_to: i64,
 }
 

@@ -25,6 +25,25 @@ const RECYCLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// those are the records.
 pub const LOG_LIMITS: [&str; 2] = ["tokio_postgres=info", "tokio_postgres::query=info"];
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// The line and the operators: a server that takes writes, or none.
+    Write,
+    /// People's reads: any server, and nothing but reads.
+    Read,
+}
+
+impl Access {
+    /// The key of the URL, for errors.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Write => "database.url",
+            Self::Read => "database.read_url",
+        }
+    }
+}
+
 /// Opens and checks the pool's connections.
 pub struct PostgresManager {
     config: tokio_postgres::Config,
@@ -32,6 +51,7 @@ pub struct PostgresManager {
     connect_timeout: Duration,
     settings: Vec<(&'static str, String)>,
     cached_selections: usize,
+    access: Access,
 }
 
 /// Never shows the configuration: it holds the password.
@@ -42,12 +62,11 @@ impl fmt::Debug for PostgresManager {
 }
 
 impl PostgresManager {
-    pub(super) fn new(database: &DatabaseConfig, url: &str) -> Result<Self, StoreError> {
-        let (url, tls) = split_sslmode(url, database.tls)?;
-        let mut config: tokio_postgres::Config = url
-            .as_str()
-            .parse()
-            .map_err(|_| StoreError::Config("database.url: not a PostgreSQL URL".into()))?;
+    pub(super) fn new(database: &DatabaseConfig, url: &str, access: Access) -> Result<Self, StoreError> {
+        let key = access.key();
+        let (url, tls) = split_sslmode(key, url, database.tls)?;
+        let mut config: tokio_postgres::Config =
+            url.as_str().parse().map_err(|_| StoreError::Config(format!("{key}: not a PostgreSQL URL")))?;
         config
             .application_name("ledgerline")
             .connect_timeout(Duration::from_secs(3))
@@ -56,22 +75,32 @@ impl PostgresManager {
             .keepalives_interval(Duration::from_secs(10))
             .keepalives_retries(3)
             .tcp_user_timeout(Duration::from_secs(15))
-            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .target_session_attrs(match access {
+                Access::Write => TargetSessionAttrs::ReadWrite,
+                Access::Read => TargetSessionAttrs::Any,
+            })
             .ssl_mode(if tls == Tls::Verify { SslMode::Require } else { SslMode::Disable });
         let tls = match tls {
             Tls::Verify => Some(MakeRustlsConnect::new(client_tls(database)?)),
             Tls::Disable => None,
         };
-        let settings = vec![
-            ("statement_timeout", database.statement_timeout_ms.to_string()),
+        let statement_timeout_ms = match access {
+            Access::Write => database.statement_timeout_ms,
+            Access::Read => database.read_timeout_ms,
+        };
+        let mut settings = vec![
+            ("statement_timeout", statement_timeout_ms.to_string()),
             ("lock_timeout", database.lock_timeout_ms.to_string()),
             ("idle_in_transaction_session_timeout", database.idle_in_transaction_timeout_ms.to_string()),
             // A backend whose client is gone must not run on and hold the position row.
             ("client_connection_check_interval", "2000".into()),
         ];
+        if access == Access::Read {
+            settings.push(("default_transaction_read_only", "on".into()));
+        }
         let connect_timeout = Duration::from_millis(database.pool.connect_timeout_ms);
         let cached_selections = database.pool.cached_selections();
-        Ok(Self { config, tls, connect_timeout, settings, cached_selections })
+        Ok(Self { config, tls, connect_timeout, settings, cached_selections, access })
     }
 
     async fn open(&self) -> Result<AsyncPgConnection, String> {
@@ -160,17 +189,23 @@ impl bb8::ManageConnection for PostgresManager {
 
     async fn is_valid(&self, session: &mut Self::Connection) -> Result<(), String> {
         #[derive(QueryableByName)]
-        struct Writable {
+        struct Fit {
             #[diesel(sql_type = Bool)]
-            writable: bool,
+            fit: bool,
         }
-        let query = sql_query(
-            "select not pg_is_in_recovery() and current_setting('default_transaction_read_only') = 'off' as writable",
-        );
-        let check = async { query.load::<Writable>(&mut session.conn).await.map_err(chain) };
+        let query = sql_query(match self.access {
+            Access::Write => {
+                "select not pg_is_in_recovery() and current_setting('default_transaction_read_only') = 'off' as fit"
+            }
+            Access::Read => "select current_setting('default_transaction_read_only') = 'on' as fit",
+        });
+        let check = async { query.load::<Fit>(&mut session.conn).await.map_err(chain) };
         match timeout(RECYCLE_TIMEOUT, check).await {
-            Ok(Ok(rows)) if rows.iter().any(|row| row.writable) => Ok(()),
-            Ok(Ok(_)) => Err("the server is read-only".into()),
+            Ok(Ok(rows)) if rows.iter().any(|row| row.fit) => Ok(()),
+            Ok(Ok(_)) => Err(match self.access {
+                Access::Write => "the server is read-only".into(),
+                Access::Read => "the connection would take writes".into(),
+            }),
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 session.broken = true;
@@ -187,9 +222,9 @@ impl bb8::ManageConnection for PostgresManager {
 
 /// Takes `sslmode` out of the URL, because tokio-postgres knows only the unsafe ones: `disable` is the explicit switch, every
 /// other means verification.
-fn split_sslmode(url: &str, configured: Tls) -> Result<(Url, Tls), StoreError> {
+fn split_sslmode(key: &str, url: &str, configured: Tls) -> Result<(Url, Tls), StoreError> {
     let mut parsed =
-        Url::parse(url).map_err(|error| StoreError::Config(format!("database.url: not a URL: {error}")))?;
+        Url::parse(url).map_err(|error| StoreError::Config(format!("{key}: not a URL: {error}")))?;
     let pairs: Vec<String> = parsed.query().unwrap_or("").split('&').map(str::to_owned).collect();
     let mode = pairs.iter().find_map(|pair| pair.strip_prefix("sslmode=")).map(str::to_owned);
     let rest: Vec<&str> = pairs
@@ -203,7 +238,7 @@ fn split_sslmode(url: &str, configured: Tls) -> Result<(Url, Tls), StoreError> {
         Some("disable") => Tls::Disable,
         Some("require" | "verify-ca" | "verify-full") => Tls::Verify,
         Some(_) => {
-            return Err(StoreError::Config("database.url: sslmode must be disable or verify-full".into()));
+            return Err(StoreError::Config(format!("{key}: sslmode must be disable or verify-full")));
         }
     };
     Ok((parsed, tls))

@@ -15,7 +15,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::error::StoreError;
 use super::intern::{Interned, Known, intern};
-use super::postgres::{PostgresManager, chain};
+use super::postgres::{Access, PostgresManager, chain};
 use super::rows::OddsRow;
 use super::trial::backend_pid;
 use super::{Conn, DatabaseConfig, odds};
@@ -69,7 +69,7 @@ impl Rivals {
     /// It is no PostgreSQL, or did not answer.
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let url = config.resolved_url().map_err(StoreError::Config)?;
-        let manager = PostgresManager::new(config, url.expose_secret())?;
+        let manager = PostgresManager::new(config, url.expose_secret(), Access::Write)?;
         let copying = manager.client().await.map_err(StoreError::Unavailable)?;
         let inserting = manager.dial().await.map_err(StoreError::Unavailable)?;
         Ok(Self { manager, copying, inserting, known: Known::new(config.pool.cached_selections()) })

@@ -12,6 +12,7 @@ use super::audit::{self, Action};
 use super::error::StoreError;
 use super::{Conn, Store, with_conn};
 use crate::keywords::{ALL_KEYWORDS, Field, KEYWORDS, Keywords, Matcher, check_keyword};
+use crate::repositories::{Page, one_more};
 use crate::schema::{alert_rule_set, alert_rules as rules};
 use crate::sql_types::Json;
 use crate::time::UtcMicros;
@@ -119,11 +120,13 @@ impl Store {
     ///
     /// # Errors
     /// The database did not answer.
-    pub async fn rules(&self, after: Option<i64>, limit: i64) -> Result<Vec<Rule>, StoreError> {
-        let query = rules::table.filter(rules::id.gt(after.unwrap_or(0))).order(rules::id).limit(limit);
+    pub async fn rules(&self, after: Option<i64>, limit: usize) -> Result<Page<Rule, i64>, StoreError> {
+        let query =
+            rules::table.filter(rules::id.gt(after.unwrap_or(0))).order(rules::id).limit(one_more(limit));
         let mut session = self.checkout().await?;
         let rows: Vec<RuleRow> = with_conn!(&mut session.conn(), c => query.load(c).await)?;
-        rows.into_iter().map(RuleRow::rule).collect()
+        let rows = rows.into_iter().map(RuleRow::rule).collect::<Result<Vec<Rule>, StoreError>>()?;
+        Ok(Page::cut(rows, limit, |rule| rule.id))
     }
 
     /// One rule, if there is such a one.

@@ -3,34 +3,15 @@
 //!
 //! What must stay true: rows are taken in the order of their key, so that two workers never wait for each other in a circle.
 
-use diesel::prelude::*;
+use diesel::QueryResult;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::error::StoreError;
 use super::{Conn, Store, with_conn};
 use crate::events::EventKind;
-use crate::schema::scraper_versions as versions;
 use crate::scrapers::{Scraper, ScraperTally, Sightings};
 use crate::sql_types::UtcTimestamp;
-use crate::time::UtcMicros;
-
-/// One version of one scraper.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct ScraperVersion {
-    /// The kind of its events.
-    pub kind: String,
-    /// The scraper.
-    pub source: String,
-    /// Its version; empty where it tells none, `…` for those that there was no room for.
-    pub version: String,
-    /// The earliest `time` of an event.
-    pub first_seen: UtcMicros,
-    /// The latest.
-    pub last_seen: UtcMicros,
-    /// Events; what is read twice counts twice.
-    pub records: i64,
-}
 
 /// The earlier and the later of two times, as either database says it.
 const ADD: &str = "insert into scraper_versions (kind, source, version, first_seen, last_seen, records) \
@@ -62,21 +43,6 @@ impl Store {
             }
         };
         Ok(added?)
-    }
-
-    /// All versions of all scrapers, or of one, in the order of kind, source and version: at most 5,000.
-    ///
-    /// # Errors
-    /// The database did not answer.
-    pub async fn scraper_versions(&self, source: Option<&str>) -> Result<Vec<ScraperVersion>, StoreError> {
-        use diesel::sql_types::Bool;
-        let all = source.is_none().into_sql::<Bool>();
-        let query = versions::table
-            .filter(versions::source.eq(source.unwrap_or("")).or(all))
-            .order((versions::kind, versions::source, versions::version))
-            .limit(5_000);
-        let mut session = self.checkout().await?;
-        Ok(with_conn!(&mut session.conn(), c => query.load(c).await)?)
     }
 }
 

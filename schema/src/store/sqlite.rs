@@ -1,4 +1,4 @@
-//! The connection to SQLite: write-ahead log, a busy timeout for other processes on the same file, foreign keys on.
+//! Connections to SQLite: write-ahead log, a busy timeout for other processes on the same file, foreign keys on.
 
 use std::path::Path;
 
@@ -7,11 +7,12 @@ use diesel_async::{AsyncConnection, SimpleAsyncConnection, TransactionManager};
 use super::AsyncSqlite;
 use super::pool::Session;
 
-/// Opens the pool's one connection.
+/// Opens the pool's connections.
 #[derive(Debug)]
 pub struct SqliteManager {
     path: String,
     cached_selections: usize,
+    settings: &'static str,
 }
 
 /// `synchronous = normal` with a write-ahead log: a power cut may lose the last transactions, rows and position together,
@@ -19,9 +20,18 @@ pub struct SqliteManager {
 const SETTINGS: &str = "pragma busy_timeout = 10000; pragma journal_mode = wal; \
                         pragma synchronous = normal; pragma foreign_keys = on;";
 
+/// A reader beside the writer: sees what was committed, and is refused any change.
+const READ_SETTINGS: &str = "pragma busy_timeout = 10000; pragma query_only = on;";
+
 impl SqliteManager {
     pub(super) fn new(path: &str, cached_selections: usize) -> Self {
-        Self { path: path.strip_prefix("//").unwrap_or(path).to_owned(), cached_selections }
+        let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+        Self { path, cached_selections, settings: SETTINGS }
+    }
+
+    /// Opens connections that only read.
+    pub(super) fn reading(path: &str) -> Self {
+        Self { settings: READ_SETTINGS, ..Self::new(path, 0) }
     }
 }
 
@@ -36,7 +46,7 @@ impl bb8::ManageConnection for SqliteManager {
             return Err(format!("folder {} does not exist", folder.display()));
         }
         let mut conn = AsyncSqlite::establish(&self.path).await.map_err(|error| error.to_string())?;
-        conn.batch_execute(SETTINGS).await.map_err(|error| error.to_string())?;
+        conn.batch_execute(self.settings).await.map_err(|error| error.to_string())?;
         Ok(Session::new(conn, self.cached_selections))
     }
 

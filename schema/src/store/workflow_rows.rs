@@ -7,6 +7,7 @@ use diesel_async::RunQueryDsl;
 use super::error::StoreError;
 use super::leases::Lease;
 use super::{Conn, Store, with_conn};
+use crate::repositories::{Page, one_more};
 use crate::schema::{workflow_history as history, workflows};
 use crate::sql_types::Json;
 use crate::time::UtcMicros;
@@ -84,15 +85,6 @@ pub struct WorkflowFilter {
     pub state: Option<State>,
 }
 
-/// A page of a list, the newest first.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// The id that the page before ended with.
-    pub after: Option<String>,
-    /// Most rows.
-    pub limit: i64,
-}
-
 type Columns = (
     (workflows::id, workflows::kind, workflows::state, workflows::parameters),
     (workflows::plan, workflows::progress, workflows::error, workflows::requested_by, workflows::attended),
@@ -123,24 +115,30 @@ impl Store {
         load(&mut session.conn(), id).await
     }
 
-    /// A page of workflows, the newest first.
+    /// The first `limit` workflows that match, the newest first, behind one of them.
     ///
     /// # Errors
     /// The database did not answer.
-    pub async fn workflows(&self, filter: &WorkflowFilter, page: &Page) -> Result<Vec<Workflow>, StoreError> {
+    pub async fn workflows(
+        &self,
+        filter: &WorkflowFilter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Workflow, String>, StoreError> {
         let kinds = filter.kind.map_or_else(|| WorkflowKind::ALL.to_vec(), |kind| vec![kind]);
         let states = filter.state.map_or_else(|| State::ALL.to_vec(), |state| vec![state]);
         let query = workflows::table
             .filter(workflows::kind.eq_any(kinds.into_iter().map(WorkflowKind::name)))
             .filter(workflows::state.eq_any(states.into_iter().map(State::name)))
             // Behind every id, which begins with a hexadecimal digit.
-            .filter(workflows::id.lt(page.after.as_deref().unwrap_or("z")))
+            .filter(workflows::id.lt(after.unwrap_or("z")))
             .order(workflows::id.desc())
-            .limit(page.limit)
+            .limit(one_more(limit))
             .select(COLUMNS);
         let mut session = self.checkout().await?;
         let rows: Vec<Row> = with_conn!(&mut session.conn(), c => query.load(c).await)?;
-        rows.into_iter().map(workflow).collect()
+        let rows = rows.into_iter().map(workflow).collect::<Result<Vec<Workflow>, StoreError>>()?;
+        Ok(Page::cut(rows, limit, |workflow| workflow.id.clone()))
     }
 
     /// The newest workflow that is about the same; null where there is none.
@@ -158,12 +156,18 @@ impl Store {
         rows.into_iter().next().map(workflow).transpose()
     }
 
-    /// Every change of a workflow's state, in order.
+    /// The first `limit` changes of a workflow's state, behind one of them, in order.
     ///
     /// # Errors
     /// The database did not answer.
-    pub async fn workflow_history(&self, id: &str) -> Result<Vec<HistoryRow>, StoreError> {
-        let query = history::table.filter(history::workflow_id.eq(id)).order(history::seq).select((
+    pub async fn workflow_history(
+        &self,
+        id: &str,
+        after: Option<i32>,
+        limit: usize,
+    ) -> Result<Page<HistoryRow, i32>, StoreError> {
+        let later = history::workflow_id.eq(id).and(history::seq.gt(after.unwrap_or(0)));
+        let query = history::table.filter(later).order(history::seq).limit(one_more(limit)).select((
             history::seq,
             history::at,
             history::from_state,
@@ -172,7 +176,8 @@ impl Store {
             history::detail,
         ));
         let mut session = self.checkout().await?;
-        Ok(with_conn!(&mut session.conn(), c => query.load(c).await)?)
+        let rows: Vec<HistoryRow> = with_conn!(&mut session.conn(), c => query.load(c).await)?;
+        Ok(Page::cut(rows, limit, |change| change.seq))
     }
 }
 

@@ -9,6 +9,7 @@ mod demo;
 mod dlq;
 mod doctor;
 mod freshness;
+mod games;
 mod lag;
 mod letters;
 mod migrate;
@@ -99,6 +100,8 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     /// Look at replays and backfills, call them off, put them back in line.
     Workflows(workflows::WorkflowsArgs),
+    /// List games, and make one of two that are one.
+    Games(games::GamesArgs),
     /// Keep of each run of equal quotes the first and the last; no change of a price or line is lost.
     Compact(compact::CompactArgs),
     /// Delete old quotes.
@@ -146,6 +149,7 @@ fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
             Command::Replay(args) => replay::replay(config, args).await,
             Command::Backfill(args) => backfill::backfill(config, args).await,
             Command::Workflows(args) => workflows::workflows(config, args).await.map(|()| Ending::Done),
+            Command::Games(args) => games::games(config, args).await.map(|()| Ending::Done),
             Command::Bench(args) => bench::bench(config, file, args).await.map(|()| Ending::Done),
             Command::Compact(args) => compact::compact(config, args).await.map(|()| Ending::Done),
             Command::Retention(args) => compact::retention(config, args).await.map(|()| Ending::Done),

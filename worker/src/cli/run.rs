@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
 
 use super::Ending;
 use super::signals::StopSignals;
 use crate::config::{Config, Topic};
+use crate::http::token::Token;
 use crate::http::{self, Health};
 use crate::maintenance::{self, Schedule};
 use crate::metrics::Mode;
@@ -53,15 +56,20 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let health = Arc::new(Health::default());
     let pipelines: Arc<[Arc<Progress>]> =
         topics.iter().map(|topic| Arc::new(Progress::new(&topic.name, Mode::Live))).collect();
+    let store = Store::connect(&config.database).await?;
     let shared = http::Shared {
         health: Arc::clone(&health),
         pipelines: Arc::clone(&pipelines),
         metrics: recorder.clone(),
         page: Page::new(config, Arc::clone(&pipelines)).await?,
+        store: store.clone(),
+        reads: Store::connect_for_reads(&config.database).await?,
+        topics: EventKind::ALL.iter().map(|kind| config.topic(*kind).name).collect(),
+        turns: Arc::new(Semaphore::new(http::api::TURNS)),
     };
-    let (address, server) = http::serve(config.http.listen, shared).await?;
+    let (address, server) = http::serve(config.http.listen, shared.clone()).await?;
+    let _control = serve_control(config, shared).await?;
 
-    let store = Store::connect(&config.database).await?;
     tokio::select! {
         ready = wait_for_schema(&store) => ready?,
         () = stop.received() => return Ok(Ending::Done),
@@ -110,12 +118,22 @@ fn work(config: &Config, store: &Store, workers: &Workers) -> Work {
     }
 }
 
+/// The calls that change something are served where a token is set, and nowhere else.
+async fn serve_control(config: &Config, shared: http::Shared) -> anyhow::Result<Option<http::Server>> {
+    let Some(token) = config.http.resolved_token()? else { return Ok(None) };
+    let (control_address, server) =
+        http::serve_control(config.http.control_listen, shared, Token::new(&token)).await?;
+    tracing::info!(%control_address, "control calls are served");
+    Ok(Some(server))
+}
+
 /// Makes every client once: that reads the files and tries the settings, and connects to nothing.
 async fn try_clients(config: &Config, topics: &[Topic]) -> anyhow::Result<()> {
     for topic in topics {
         KafkaLog::new(&config.kafka, &topic.name)?;
     }
     Store::connect(&config.database).await?;
+    Store::connect_for_reads(&config.database).await?;
     Ok(())
 }
 

@@ -2,13 +2,16 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use ledgerline_schema::store::{HistoryRow, Page, Workflow, WorkflowFilter};
+use ledgerline_schema::store::{HistoryRow, Workflow, WorkflowFilter};
 use ledgerline_schema::workflow::{State, WorkflowKind};
 use serde_json::{Value, json};
 
 use super::operator::{actor, connect, print, print_line, reason};
 use super::table::{aligned, row};
 use crate::config::Config;
+
+/// Most changes of its state that are shown of one.
+const CHANGES: usize = 1_000;
 
 /// Arguments of `workflows`.
 #[derive(Debug, Args)]
@@ -28,8 +31,8 @@ enum Action {
         #[arg(long, value_parser = state)]
         state: Option<State>,
         /// Most rows.
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1_000))]
-        limit: i64,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        limit: u16,
         /// Go on behind this id, where an earlier list ended.
         #[arg(long, value_name = "ID")]
         after: Option<String>,
@@ -74,7 +77,8 @@ pub async fn workflows(config: &Config, args: WorkflowsArgs) -> anyhow::Result<(
     let store = connect(config).await?;
     match args.action {
         Action::Ls { kind, state, limit, after, json } => {
-            let found = store.workflows(&WorkflowFilter { kind, state }, &Page { after, limit }).await?;
+            let found =
+                store.workflows(&WorkflowFilter { kind, state }, after.as_deref(), limit.into()).await?.rows;
             if json {
                 return print_line(Value::Array(found.iter().map(as_json).collect()));
             }
@@ -84,7 +88,7 @@ pub async fn workflows(config: &Config, args: WorkflowsArgs) -> anyhow::Result<(
         }
         Action::Show { id, json } => {
             let Some(found) = store.workflow(&id).await? else { bail!("there is no workflow {id}") };
-            show(&found, &store.workflow_history(&id).await?, json)
+            show(&found, &store.workflow_history(&id, None, CHANGES).await?.rows, json)
         }
         Action::Cancel(args) => {
             let by = actor(args.actor);

@@ -1,23 +1,37 @@
 //! What the worker serves over HTTP. Called by `run`: a listener first, so that the probes are answered while everything else
-//! still starts.
+//! still starts. Two of them: one for what is only read, one for calls that change something, which exists only where a token
+//! is set.
 //!
-//! What must stay true: each resource is a file with a `router()`, and one line in `router` below.
+//! What must stay true: each resource is a file with a `router()`, and one line in `router` here or in `api/mod.rs`; every error
+//! is a `Problem`.
 
+pub mod api;
 pub mod health;
+mod input;
+pub mod openapi;
+pub mod problem;
+pub mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use ledgerline_schema::store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 pub use health::Health;
 
 use crate::page::{self, Page};
 use crate::progress::Progress;
+use token::Token;
+
+/// Bytes of a request's body.
+const BODY_BYTES: usize = 64 << 10;
 
 /// What the handlers see. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -30,23 +44,64 @@ pub struct Shared {
     pub metrics: PrometheusHandle,
     /// The status page, unless it is switched off.
     pub page: Option<Arc<Page>>,
+    /// The line's own store: for what an operator changes.
+    pub store: Store,
+    /// A pool of its own for what is read.
+    pub reads: Store,
+    /// The topics that the configuration knows.
+    pub topics: Arc<[String]>,
+    /// How many calls of the API may be under way.
+    pub turns: Arc<Semaphore>,
 }
 
-/// Listens and serves until the process ends. Answers the address, which matters where the port was 0.
+/// A listener that serves until the process ends.
+pub type Server = JoinHandle<std::io::Result<()>>;
+
+/// Listens and serves what is only read. Answers the address, which matters where the port was 0.
 ///
 /// # Errors
 /// The address cannot be had.
-pub async fn serve(
+pub async fn serve(listen: SocketAddr, shared: Shared) -> anyhow::Result<(SocketAddr, Server)> {
+    listen_with("http.listen", listen, router(shared)).await
+}
+
+/// Listens and serves what changes something, and what is read by the same caller.
+///
+/// # Errors
+/// The address cannot be had.
+pub async fn serve_control(
     listen: SocketAddr,
     shared: Shared,
-) -> anyhow::Result<(SocketAddr, JoinHandle<std::io::Result<()>>)> {
+    token: Token,
+) -> anyhow::Result<(SocketAddr, Server)> {
+    listen_with("http.control_listen", listen, control_router(shared, token)).await
+}
+
+async fn listen_with(key: &str, listen: SocketAddr, router: Router) -> anyhow::Result<(SocketAddr, Server)> {
     let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("http.listen: cannot listen on {listen}"))?;
-    let address = listener.local_addr().context("http.listen: no local address")?;
-    let router = router(shared);
+        TcpListener::bind(listen).await.with_context(|| format!("{key}: cannot listen on {listen}"))?;
+    let address = listener.local_addr().with_context(|| format!("{key}: no local address"))?;
     Ok((address, tokio::spawn(async move { axum::serve(listener, router).await })))
 }
 
 fn router(shared: Shared) -> Router {
-    Router::new().merge(health::router()).merge(page::router(shared.page.clone())).with_state(shared)
+    finished(
+        Router::new()
+            .merge(health::router())
+            .merge(page::router(shared.page.clone()))
+            .merge(api::read(&shared)),
+        shared,
+    )
+}
+
+fn control_router(shared: Shared, token: Token) -> Router {
+    finished(api::read(&shared).merge(api::control(&shared, token)), shared)
+}
+
+fn finished(router: Router<Shared>, shared: Shared) -> Router {
+    router
+        .fallback(problem::no_such_page)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(shared)
 }

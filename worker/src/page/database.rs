@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::store::{
-    DatabaseConfig, FreshnessReport, Page, PartitionState, PoolConfig, RecentGame, Store, StoreError,
+    DatabaseConfig, FreshnessReport, PartitionState, PoolConfig, RecentGame, Store, StoreError,
     WaitingLetters, Workflow, WorkflowFilter,
 };
 use ledgerline_schema::time::UtcMicros;
@@ -28,7 +28,7 @@ const PARTITIONS: usize = 2_000;
 /// Dead letters that are counted; beyond that the page says "or more".
 pub(super) const LETTERS: i64 = 10_000;
 /// Workflows that are shown.
-const WORKFLOWS: i64 = 10;
+const WORKFLOWS: usize = 10;
 /// Games to choose from.
 const GAMES: usize = 40;
 
@@ -145,9 +145,9 @@ impl Database {
         if let Some(answer) = asked(&mut due.letters, 5, store.waiting_letters(LETTERS)).await {
             self.lock().letters.take(answer);
         }
-        let (any, newest) = (WorkflowFilter::default(), Page { after: None, limit: WORKFLOWS });
-        if let Some(answer) = asked(&mut due.workflows, 3, store.workflows(&any, &newest)).await {
-            self.lock().workflows.take(answer);
+        let any = WorkflowFilter::default();
+        if let Some(answer) = asked(&mut due.workflows, 3, store.workflows(&any, None, WORKFLOWS)).await {
+            self.lock().workflows.take(answer.map(|page| page.rows));
         }
         if let Some(answer) = asked(&mut due.games, 15, store.recent_games(now, GAMES)).await {
             self.lock().games.take(answer);

@@ -7,20 +7,21 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 use diesel_async::RunQueryDsl;
 
-use super::error::StoreError;
-use super::signal_list::{Cursor, refs_of_game};
-use super::{Store, with_conn};
+use super::selections::names_of_game;
+use super::signals::Cursor;
+use super::{Page, one_more};
 use crate::events::betting_analysis::Recommendation;
 use crate::events::markets::Market;
 use crate::schema::{betting_analyses as analyses, game_refs};
 use crate::sql_types::{Json, UtcTimestamp};
+use crate::store::{GameName, Store, StoreError, with_conn};
 use crate::time::UtcMicros;
 
 /// Which analyses; what is not set matches all.
 #[derive(Debug, Clone, Default)]
 pub struct AnalysisFilter {
-    /// Of this game, by any of its names: system, id.
-    pub game: Option<(String, String)>,
+    /// Of this game, by any of its names.
+    pub game: Option<GameName>,
     /// Of this market.
     pub market: Option<Market>,
     /// As of this time or later.
@@ -105,8 +106,8 @@ impl Store {
         &self,
         filter: &AnalysisFilter,
         after: Option<Cursor>,
-        limit: i64,
-    ) -> Result<Vec<FoundAnalysis>, StoreError> {
+        limit: usize,
+    ) -> Result<Page<FoundAnalysis, Cursor>, StoreError> {
         let mut session = self.checkout().await?;
         let conn = &mut session.conn();
         let unset = |is_none: bool| is_none.into_sql::<Bool>();
@@ -126,7 +127,7 @@ impl Store {
             .filter(analyses::market.eq(market).or(unset(filter.market.is_none())))
             .filter(analyses::recommendation.eq(wanted).or(unset(filter.recommendation.is_none())))
             .order((analyses::as_of.desc(), analyses::id.desc()))
-            .limit(limit)
+            .limit(one_more(limit))
             .select((
                 analyses::id,
                 game_refs::system,
@@ -155,13 +156,14 @@ impl Store {
                 analyses::analysis_id,
                 analyses::source,
             ));
-        Ok(match &filter.game {
+        let rows: Vec<FoundAnalysis> = match &filter.game {
             None => with_conn!(conn, c => query.load(c).await)?,
-            Some((system, id)) => {
-                let refs = refs_of_game(conn, system, id).await?;
-                let query = query.filter(analyses::game_ref_id.eq_any(refs));
+            Some(game) => {
+                let names = names_of_game(conn, game).await?;
+                let query = query.filter(analyses::game_ref_id.eq_any(names));
                 with_conn!(conn, c => query.load(c).await)?
             }
-        })
+        };
+        Ok(Page::cut(rows, limit, FoundAnalysis::cursor))
     }
 }

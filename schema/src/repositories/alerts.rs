@@ -4,9 +4,9 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 
-use super::error::StoreError;
-use super::{Store, with_conn};
+use super::{Page, one_more};
 use crate::schema::{alert_rules as rules, alerts, articles};
+use crate::store::{Store, StoreError, with_conn};
 use crate::time::UtcMicros;
 
 /// Which alerts; what is not set matches all.
@@ -60,8 +60,8 @@ impl Store {
         &self,
         filter: &AlertFilter,
         before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<FoundAlert>, StoreError> {
+        limit: usize,
+    ) -> Result<Page<FoundAlert, i64>, StoreError> {
         let unset = |is_none: bool| is_none.into_sql::<Bool>();
         let query = alerts::table
             .inner_join(articles::table)
@@ -74,7 +74,7 @@ impl Store {
             .filter(alerts::at.ge(filter.since.unwrap_or(UtcMicros::EARLIEST)))
             .filter(alerts::withdrawn_at.is_null().or(unset(filter.with_withdrawn)))
             .order(alerts::id.desc())
-            .limit(limit)
+            .limit(one_more(limit))
             .select((
                 alerts::id,
                 alerts::rule_id,
@@ -90,6 +90,7 @@ impl Store {
                 alerts::withdrawn_at,
             ));
         let mut session = self.checkout().await?;
-        Ok(with_conn!(&mut session.conn(), c => query.load(c).await)?)
+        let rows: Vec<FoundAlert> = with_conn!(&mut session.conn(), c => query.load(c).await)?;
+        Ok(Page::cut(rows, limit, |alert| alert.id))
     }
 }

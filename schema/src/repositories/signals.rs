@@ -6,20 +6,22 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
 
-use super::error::StoreError;
-use super::{Conn, Store, with_conn};
+use super::selections::names_of_game;
+use super::{Page, one_more};
 use crate::events::markets::Market;
 use crate::events::sharp_signal::Severity;
 use crate::schema::{game_refs, sharp_signals as signals};
 use crate::sql_types::{Json, UtcTimestamp};
+use crate::store::{GameName, Store, StoreError, with_conn};
 use crate::time::UtcMicros;
 
 /// Which signals; what is not set matches all.
 #[derive(Debug, Clone, Default)]
 pub struct SignalFilter {
-    /// Of this game, by any of its names: system, id.
-    pub game: Option<(String, String)>,
+    /// Of this game, by any of its names.
+    pub game: Option<GameName>,
     /// Of this market.
     pub market: Option<Market>,
     /// Detected at this time or later.
@@ -29,7 +31,7 @@ pub struct SignalFilter {
 }
 
 /// Where a page ended: its last row's time and number. The next one goes on with what is older.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// The time that the list is ordered by.
     pub at: UtcMicros,
@@ -105,8 +107,8 @@ impl Store {
         &self,
         filter: &SignalFilter,
         after: Option<Cursor>,
-        limit: i64,
-    ) -> Result<Vec<FoundSignal>, StoreError> {
+        limit: usize,
+    ) -> Result<Page<FoundSignal, Cursor>, StoreError> {
         let mut session = self.checkout().await?;
         let conn = &mut session.conn();
         let unset = |is_none: bool| is_none.into_sql::<Bool>();
@@ -127,7 +129,7 @@ impl Store {
                 signals::market.eq(filter.market.map_or("", Market::name)).or(unset(filter.market.is_none())),
             )
             .order((signals::detected_at.desc(), signals::id.desc()))
-            .limit(limit)
+            .limit(one_more(limit))
             .select((
                 signals::id,
                 game_refs::system,
@@ -153,29 +155,14 @@ impl Store {
                 signals::signal_id,
                 signals::source,
             ));
-        Ok(match &filter.game {
+        let rows: Vec<FoundSignal> = match &filter.game {
             None => with_conn!(conn, c => query.load(c).await)?,
-            Some((system, id)) => {
-                let refs = refs_of_game(conn, system, id).await?;
-                let query = query.filter(signals::game_ref_id.eq_any(refs));
+            Some(game) => {
+                let names = names_of_game(conn, game).await?;
+                let query = query.filter(signals::game_ref_id.eq_any(names));
                 with_conn!(conn, c => query.load(c).await)?
             }
-        })
-    }
-}
-
-/// The refs of a game that one of its systems names so: that one, and those that are linked to the same game.
-pub(super) async fn refs_of_game(conn: &mut Conn<'_>, system: &str, id: &str) -> QueryResult<Vec<i64>> {
-    let named = game_refs::table
-        .filter(game_refs::system.eq(system))
-        .filter(game_refs::external_id.eq(id))
-        .select((game_refs::id, game_refs::game_id));
-    let named: Vec<(i64, Option<i64>)> = with_conn!(conn, c => named.load(c).await)?;
-    match named.as_slice() {
-        [(_, Some(game))] => {
-            let linked = game_refs::table.filter(game_refs::game_id.eq(game)).select(game_refs::id);
-            with_conn!(conn, c => linked.load(c).await)
-        }
-        named => Ok(named.iter().map(|(id, _)| *id).collect()),
+        };
+        Ok(Page::cut(rows, limit, FoundSignal::cursor))
     }
 }
