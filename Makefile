@@ -16,9 +16,8 @@ test: ## Run the tests against real Kafka and PostgreSQL, which it installs, sta
 
 page-test: ## Look at the status page of a real worker with a real browser, which it installs; pictures: target/page
 	scripts/browser run -- scripts/services run -- cargo test -p ledgerline-worker --test browser
-api-test: ## Call every operation of the API with good and bad input (schemathesis, from PyPI)
-	cargo build -p ledgerline-worker
-	scripts/services run -- scripts/api-test
+api-test: ## Call every operation of the HTTP API with EXAMPLES=50 good and bad inputs (schemathesis, which it installs)
+	scripts/schemathesis run -- scripts/services run -- cargo test -p ledgerline-worker --test schemathesis -- --nocapture
 
 simulate: ## Run the write protocol in SCHEDULES (100000) seeded orders of events, or show the one of SEED
 	LEDGERLINE_SIMULATION_SCHEDULES=$(or $(SCHEDULES),100000) $(if $(SEED),LEDGERLINE_SIMULATION_SEED=$(SEED)) \

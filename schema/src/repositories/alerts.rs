@@ -1,12 +1,12 @@
-//! Alerts for people: the latest, of a rule, of an article. Reads only.
+//! Alerts for people: the latest, of a rule, of an article.
 
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
-use diesel_async::RunQueryDsl;
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 
-use super::{Page, one_more};
-use crate::schema::{alert_rules as rules, alerts, articles};
-use crate::store::{Store, StoreError, with_conn};
+use super::Page;
+use super::statement::{Statement, Value};
+use crate::sql_types::UtcTimestamp;
+use crate::store::{Store, StoreError};
 use crate::time::UtcMicros;
 
 /// Which alerts; what is not set matches all.
@@ -23,36 +23,48 @@ pub struct AlertFilter {
 }
 
 /// An alert with its rule and its article.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub struct FoundAlert {
     /// Its number; alerts are listed from the newest number on.
+    #[diesel(sql_type = BigInt)]
     pub id: i64,
     /// The rule.
+    #[diesel(sql_type = BigInt)]
     pub rule_id: i64,
     /// What the rule is called; none where it was deleted.
+    #[diesel(sql_type = Nullable<Text>)]
     pub rule: Option<String>,
     /// The article.
+    #[diesel(sql_type = BigInt)]
     pub article_id: i64,
     /// Where the article is.
+    #[diesel(sql_type = Text)]
     pub url: String,
     /// What it is called now.
+    #[diesel(sql_type = Text)]
     pub title: String,
     /// What was found.
+    #[diesel(sql_type = Text)]
     pub keyword: String,
     /// `title` or `body`.
+    #[diesel(sql_type = Text)]
     pub field: String,
     /// The text around it.
+    #[diesel(sql_type = Text)]
     pub excerpt: String,
     /// In which revision it was found.
+    #[diesel(sql_type = Integer)]
     pub revision: i32,
     /// When that was read.
+    #[diesel(sql_type = UtcTimestamp)]
     pub at: UtcMicros,
     /// When a later revision no longer held it.
+    #[diesel(sql_type = Nullable<UtcTimestamp>)]
     pub withdrawn_at: Option<UtcMicros>,
 }
 
 impl Store {
-    /// The alerts that match, newest first, at most `limit`, before one of them.
+    /// The first `limit` alerts that match, the newest first, before one of them.
     ///
     /// # Errors
     /// The database did not answer.
@@ -62,35 +74,21 @@ impl Store {
         before: Option<i64>,
         limit: usize,
     ) -> Result<Page<FoundAlert, i64>, StoreError> {
-        let unset = |is_none: bool| is_none.into_sql::<Bool>();
-        let query = alerts::table
-            .inner_join(articles::table)
-            .left_join(rules::table)
-            .filter(alerts::id.lt(before.unwrap_or(i64::MAX)))
-            .filter(alerts::rule_id.eq(filter.rule_id.unwrap_or(0)).or(unset(filter.rule_id.is_none())))
-            .filter(
-                alerts::article_id.eq(filter.article_id.unwrap_or(0)).or(unset(filter.article_id.is_none())),
-            )
-            .filter(alerts::at.ge(filter.since.unwrap_or(UtcMicros::EARLIEST)))
-            .filter(alerts::withdrawn_at.is_null().or(unset(filter.with_withdrawn)))
-            .order(alerts::id.desc())
-            .limit(one_more(limit))
-            .select((
-                alerts::id,
-                alerts::rule_id,
-                rules::name.nullable(),
-                alerts::article_id,
-                articles::canonical_url,
-                articles::title,
-                alerts::keyword,
-                alerts::field,
-                alerts::excerpt,
-                alerts::revision,
-                alerts::at,
-                alerts::withdrawn_at,
-            ));
+        let mut statement = Statement::new(
+            "select a.id, a.rule_id, r.name as rule, a.article_id, p.canonical_url as url, p.title, a.keyword, a.field, \
+                    a.excerpt, a.revision, a.at, a.withdrawn_at \
+             from alerts a join articles p on p.id = a.article_id left join alert_rules r on r.id = a.rule_id where true",
+        );
+        statement.and("a.id < ?", before.map(Value::BigInt));
+        statement.and("a.rule_id = ?", filter.rule_id.map(Value::BigInt));
+        statement.and("a.article_id = ?", filter.article_id.map(Value::BigInt));
+        statement.and_time("a.at >= ?", filter.since);
+        if !filter.with_withdrawn {
+            statement.push("and a.withdrawn_at is null", []);
+        }
+        statement.push(&format!("order by a.id desc limit {}", limit + 1), []);
         let mut session = self.checkout().await?;
-        let rows: Vec<FoundAlert> = with_conn!(&mut session.conn(), c => query.load(c).await)?;
+        let rows: Vec<FoundAlert> = statement.load(&mut session.conn()).await?;
         Ok(Page::cut(rows, limit, |alert| alert.id))
     }
 }

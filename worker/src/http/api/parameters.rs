@@ -6,49 +6,49 @@ use utoipa::ToSchema;
 
 /// What a workflow is asked to do.
 #[derive(Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 #[expect(dead_code, reason = "only its description is used")]
 pub(super) enum WorkflowParameters {
     /// Read a part of a topic again, by time or by offsets.
-    Replay(ReplayParameters),
+    Replay {
+        /// The topic; one of those that are configured.
+        #[schema(min_length = 1, max_length = 249)]
+        topic: String,
+        /// Records of this time in Kafka or later.
+        #[schema(format = DateTime)]
+        from: Option<String>,
+        /// Records before this time in Kafka; all up to the end of the log as it is at the start where it is not set.
+        #[schema(format = DateTime)]
+        to: Option<String>,
+        /// In place of times: offsets, one range for each partition.
+        #[serde(default)]
+        #[schema(max_items = 10_000)]
+        offsets: Vec<OffsetRange>,
+        /// Only these partitions; all where there are none.
+        #[serde(default)]
+        #[schema(max_items = 10_000)]
+        partitions: Vec<i32>,
+        /// Only what scrapers saw at this time or later; the rest is passed over, and counted.
+        #[schema(format = DateTime)]
+        observed_from: Option<String>,
+        /// Only what scrapers saw before this time.
+        #[schema(format = DateTime)]
+        observed_to: Option<String>,
+        /// Most records a second.
+        #[schema(minimum = 1)]
+        rate_per_second: Option<u32>,
+        /// No batch starts while live consumption of the topic is further behind than this, in records.
+        #[schema(minimum = 0)]
+        max_lag_records: Option<i64>,
+    },
     /// Read files that lie in the folder `[workflows] files_dir` of a worker.
-    Backfill(BackfillParameters),
-}
-
-/// A part of a topic, by time or by offsets.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its description is used")]
-pub(super) struct ReplayParameters {
-    /// The topic; one of those that are configured.
-    #[schema(min_length = 1, max_length = 249)]
-    topic: String,
-    /// Records of this time in Kafka or later.
-    #[schema(format = DateTime)]
-    from: Option<String>,
-    /// Records before this time in Kafka; all up to the end of the log as it is at the start where it is not set.
-    #[schema(format = DateTime)]
-    to: Option<String>,
-    /// In place of times: offsets, one range for each partition.
-    #[serde(default)]
-    #[schema(max_items = 10_000)]
-    offsets: Vec<OffsetRange>,
-    /// Only these partitions; all where there are none.
-    #[serde(default)]
-    #[schema(max_items = 10_000)]
-    partitions: Vec<i32>,
-    /// Only what scrapers saw at this time or later; the rest is passed over, and counted.
-    #[schema(format = DateTime)]
-    observed_from: Option<String>,
-    /// Only what scrapers saw before this time.
-    #[schema(format = DateTime)]
-    observed_to: Option<String>,
-    /// Most records a second.
-    #[schema(minimum = 1)]
-    rate_per_second: Option<u32>,
-    /// No batch starts while live consumption of the topic is further behind than this, in records.
-    #[schema(minimum = 0)]
-    max_lag_records: Option<i64>,
+    Backfill {
+        /// The files, in order.
+        #[schema(min_items = 1, max_items = 10_000)]
+        files: Vec<InputFile>,
+        /// What their lines are: `cloudevents` or `the-odds-api`.
+        format: String,
+    },
 }
 
 /// Offsets [from, to) of one partition.
@@ -65,18 +65,6 @@ pub(super) struct OffsetRange {
     /// One past the last offset.
     #[schema(minimum = 1)]
     to: i64,
-}
-
-/// Files of events.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its description is used")]
-pub(super) struct BackfillParameters {
-    /// The files, in order.
-    #[schema(min_items = 1, max_items = 10_000)]
-    files: Vec<InputFile>,
-    /// What their lines are: `cloudevents` or `the-odds-api`.
-    format: String,
 }
 
 /// One file.
@@ -97,19 +85,13 @@ mod tests {
 
     use ledgerline_schema::time::UtcMicros;
     use ledgerline_schema::workflow::{self as stored, Parameters};
-    use serde_json::{Value, json};
+    use serde_json::Value;
     use utoipa::PartialSchema;
 
     use super::*;
 
     fn keys(value: &Value) -> BTreeSet<String> {
         value.as_object().expect("an object").keys().cloned().collect()
-    }
-
-    fn described<T: PartialSchema>() -> BTreeSet<String> {
-        let schema = serde_json::to_value(T::schema()).expect("JSON");
-        assert_eq!(schema["additionalProperties"], json!(false), "{schema}");
-        keys(&schema["properties"])
     }
 
     /// With every field set, what is stored has exactly the fields that are described.
@@ -131,15 +113,14 @@ mod tests {
             files: vec![stored::InputFile { path: "a".into(), sha256: Some("b".into()) }],
             format: "cloudevents".into(),
         });
-        let [replay, backfill] = [replay, backfill].map(|parameters| {
-            let mut value = serde_json::to_value(&parameters).expect("JSON");
-            let kind = value.as_object_mut().and_then(|object| object.remove("kind"));
-            assert_eq!(kind, Some(json!(parameters.kind().name())));
-            value
-        });
-        assert_eq!(keys(&replay), described::<ReplayParameters>());
-        assert_eq!(keys(&replay["offsets"][0]), described::<OffsetRange>());
-        assert_eq!(keys(&backfill), described::<BackfillParameters>());
-        assert_eq!(keys(&backfill["files"][0]), described::<InputFile>());
+        let [replay, backfill] =
+            [replay, backfill].map(|parameters| serde_json::to_value(&parameters).expect("JSON"));
+        let kinds = serde_json::to_value(WorkflowParameters::schema()).expect("JSON");
+        let [range, file] = [OffsetRange::schema(), InputFile::schema()]
+            .map(|schema| serde_json::to_value(schema).expect("JSON"));
+        assert_eq!(keys(&replay), keys(&kinds["oneOf"][0]["properties"]));
+        assert_eq!(keys(&backfill), keys(&kinds["oneOf"][1]["properties"]));
+        assert_eq!(keys(&replay["offsets"][0]), keys(&range["properties"]));
+        assert_eq!(keys(&backfill["files"][0]), keys(&file["properties"]));
     }
 }

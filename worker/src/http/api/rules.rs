@@ -113,7 +113,10 @@ async fn show(State(shared): State<Shared>, Id(id): Id<i64>) -> Result<Json<Rule
 /// Makes a rule. It holds for what articles say from now on, not for what they said.
 #[utoipa::path(post, path = "/api/v1/alert-rules", operation_id = "createAlertRule", tag = "control", security(("token" = [])),
     request_body = RuleOrder,
-    responses((status = 201, description = "The rule", body = Rule, headers(("location" = String, description = "Where it is"))), OfChange))]
+    responses((status = 201, description = "The rule", body = Rule, headers(("location" = String, description = "Where it is")),
+        links(("show" = (operation_id = "showAlertRule", parameters(("id" = "$response.body#/id")))),
+              ("update" = (operation_id = "updateAlertRule", parameters(("id" = "$response.body#/id")))),
+              ("delete" = (operation_id = "deleteAlertRule", parameters(("id" = "$response.body#/id")))))), OfChange))]
 async fn create(State(shared): State<Shared>, Body(order): Body<RuleOrder>) -> Result<Response, Problem> {
     let (draft, actor) = order.read()?;
     let rule = shared.store.create_rule(&draft, &RuleChange { actor: &actor, now: clock::now() }).await?;

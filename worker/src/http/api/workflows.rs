@@ -194,7 +194,10 @@ async fn history(
 /// Asks for a replay or a backfill. The next worker that takes up workflows does it.
 #[utoipa::path(post, path = "/api/v1/workflows", operation_id = "createWorkflow", tag = "control", security(("token" = [])),
     request_body = WorkflowOrder,
-    responses((status = 201, description = "The workflow", body = Workflow, headers(("location" = String, description = "Where it is"))),
+    responses((status = 201, description = "The workflow", body = Workflow, headers(("location" = String, description = "Where it is")),
+        links(("show" = (operation_id = "showWorkflow", parameters(("id" = "$response.body#/id")))),
+              ("history" = (operation_id = "workflowHistory", parameters(("id" = "$response.body#/id")))),
+              ("change" = (operation_id = "changeWorkflow", parameters(("id" = "$response.body#/id")))))),
               OfChange))]
 async fn create(State(shared): State<Shared>, Body(order): Body<WorkflowOrder>) -> Result<Response, Problem> {
     said("actor", &order.actor)?;
