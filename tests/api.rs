@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use ledgerline_schema::events::EventKind;
 use ledgerline_worker::http::openapi;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -67,14 +68,16 @@ impl Scene {
         let database = Database::postgres().await;
         drop(database.migrated().await);
         let mut topics = Vec::new();
-        for kind in ["odds", "games", "articles"] {
-            topics.push((kind, kafka::topic(kind, 1).await));
+        for kind in EventKind::ALL {
+            topics.push((kind.name(), kafka::topic(kind.name(), 1).await));
         }
-        let named: Vec<(&str, &str)> = topics.iter().map(|(kind, topic)| (*kind, topic.as_str())).collect();
-        let named: Vec<(&'static str, &str)> = named;
+        let named: Vec<(&'static str, &str)> =
+            topics.iter().map(|(kind, topic)| (*kind, topic.as_str())).collect();
         let setup = Setup::new(&database.url, &named).with_http(http);
         let file = setup.folder.path().join("events.ndjson");
-        std::fs::write(&file, events()).expect("written");
+        let samples =
+            ["sharp-signals", "betting-analyses"].map(|kind| setup.must(&["schema", "samples", kind]));
+        std::fs::write(&file, events() + &samples.concat()).expect("written");
         setup.must(&["publish", &file.display().to_string()]);
         let (bad, to) = (kafka::Record::of("bad", "{"), topics[0].1.clone());
         tokio::task::spawn_blocking(move || kafka::produce(&kafka::brokers(), &to, &[bad]))
@@ -137,7 +140,15 @@ async fn every_endpoint_answers() {
         ("/api/v1/games/test/game-1/odds/movement?side=away&period=full_game", 1),
         ("/api/v1/articles?source=s", 7),
         ("/api/v1/dead-letters?status=dead", 1),
-        ("/api/v1/partitions", 3),
+        ("/api/v1/partitions", 5),
+        ("/api/v1/sharp-signals?min_severity=low&since=2025-11-09T00:00:00Z", 2),
+        ("/api/v1/sharp-signals?market=total", 0),
+        ("/api/v1/betting-analyses?min_confidence=0", 2),
+        ("/api/v1/betting-analyses?min_confidence=1", 0),
+        ("/api/v1/betting-analyses?system=test&id=nobody", 0),
+        ("/api/v1/alerts", 0),
+        ("/api/v1/alert-rules", 0),
+        ("/api/v1/workflows?state=queued&kind=replay", 0),
     ];
     for (path, rows) in lists {
         let answer = scene.get(path).await;
@@ -193,6 +204,18 @@ async fn bad_input_is_a_problem_that_names_the_field() {
         ("/api/v1/dead-letters?status=x", "status"),
         ("/api/v1/dead-letters/x", "id"),
         ("/api/v1/partitions?after=%F0", "after"),
+        ("/api/v1/sharp-signals?min_severity=huge", "min_severity"),
+        ("/api/v1/sharp-signals?market=x", "market"),
+        ("/api/v1/sharp-signals?system=test", "id"),
+        ("/api/v1/betting-analyses?min_confidence=2", "min_confidence"),
+        ("/api/v1/betting-analyses?recommendation=x", "recommendation"),
+        ("/api/v1/alerts?rule=x", "rule"),
+        ("/api/v1/alerts?withdrawn=maybe", "withdrawn"),
+        ("/api/v1/alert-rules/x", "id"),
+        ("/api/v1/workflows?state=lost", "state"),
+        ("/api/v1/workflows?kind=x", "kind"),
+        ("/api/v1/workflows/%00", "id"),
+        ("/api/v1/scraper-versions?after=x", "after"),
     ];
     for (path, field) in cases {
         let answer = scene.get(path).await;
@@ -206,6 +229,9 @@ async fn bad_input_is_a_problem_that_names_the_field() {
         "/api/v1/games/test/nobody/odds/movement",
         "/api/v1/articles/0",
         "/api/v1/dead-letters/1:99",
+        "/api/v1/alert-rules/1",
+        "/api/v1/workflows/nobody",
+        "/api/v1/workflows/nobody/history",
     ] {
         assert_eq!(scene.get(path).await.problem(), 404, "{path}");
     }
@@ -223,7 +249,9 @@ async fn pages_hold_every_row_once() {
         ("/api/v1/articles?", 7),
         ("/api/v1/games/test/game-1/odds/latest?", 2),
         ("/api/v1/games/test/game-1/odds/movement?", 21),
-        ("/api/v1/partitions?", 3),
+        ("/api/v1/partitions?", 5),
+        ("/api/v1/sharp-signals?", 2),
+        ("/api/v1/betting-analyses?", 2),
     ] {
         let (mut seen, mut items, mut after) = (BTreeSet::new(), 0, String::new());
         loop {
@@ -242,7 +270,7 @@ async fn pages_hold_every_row_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changing_calls_need_the_token() {
-    let scene = Scene::with(&format!("control_listen = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"")).await;
+    let scene = Scene::with(&with_control()).await;
     let control = scene.worker.control_address().await;
     let json_body = ("content-type", "application/json");
     let bearer = format!("Bearer {TOKEN}");
@@ -288,6 +316,136 @@ async fn changing_calls_need_the_token() {
     );
     let trail = "select count(*) from operator_actions where actor = 'a test' and action = 'merge_games'";
     assert_eq!(scene.database.number(trail).await, 1);
+    scene.end().await;
+}
+
+/// The control listener of a worker, for a caller who knows the token.
+struct Control {
+    address: String,
+    bearer: String,
+}
+
+impl Control {
+    async fn of(scene: &Scene) -> Self {
+        Self { address: scene.worker.control_address().await, bearer: format!("Bearer {TOKEN}") }
+    }
+
+    async fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let headers = [("content-type", "application/json"), ("authorization", self.bearer.as_str())];
+        call(&self.address, method, path, &headers, &body.to_string()).await
+    }
+
+    /// The field that is refused.
+    async fn refused(&self, method: &str, path: &str, body: Value) -> Value {
+        let answer = self.call(method, path, &body).await;
+        assert_eq!(answer.problem(), 400, "{body}");
+        answer.json()["errors"][0]["field"].clone()
+    }
+}
+
+fn with_control() -> String {
+    format!("control_listen = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_made_changed_and_deleted() {
+    let scene = Scene::with(&with_control()).await;
+    let control = Control::of(&scene).await;
+    let list = "/api/v1/alert-rules";
+    let rule = |name: &str| json!({"name": name, "keywords": ["injury"], "actor": "ops"});
+    let made = control.call("POST", list, &rule("injuries")).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let path = format!("{list}/{}", made.json()["id"]);
+    assert!(made.head.contains(&format!("location: {path}")), "{made:?}");
+    assert_eq!(made.json()["field"], json!("any"), "{made:?}");
+    assert_eq!(scene.get(&path).await.json(), made.json());
+    assert_eq!(control.call("POST", list, &rule("injuries")).await.problem(), 409);
+    let mut other = rule("injuries");
+    (other["field"], other["enabled"]) = (json!("title"), json!(false));
+    let changed = control.call("PUT", &path, &other).await;
+    assert_eq!((changed.status, &changed.json()["enabled"]), (200, &json!(false)), "{changed:?}");
+    for (body, field) in [
+        (json!({"name": "x", "keywords": [], "actor": "ops"}), "keywords"),
+        (json!({"name": "x", "keywords": ["a\u{0}"], "actor": "ops"}), "keywords"),
+        (json!({"name": "", "keywords": ["a"], "actor": "ops"}), "name"),
+        (json!({"name": "x", "keywords": ["a"], "actor": " "}), "actor"),
+        (json!({"name": "x", "keywords": ["a"]}), "actor"),
+        (json!({"name": "x", "keywords": ["a"], "actor": "ops", "field": "tail"}), "field"),
+    ] {
+        assert_eq!(control.refused("POST", list, body.clone()).await, json!(field), "{body}");
+    }
+    assert_eq!(control.refused("DELETE", &path, json!({})).await, json!("actor"));
+    let gone = control.call("DELETE", &format!("{path}?actor=ops"), &json!({})).await;
+    assert_eq!((gone.status, gone.json()["name"].clone()), (200, json!("injuries")), "{gone:?}");
+    assert_eq!(control.call("PUT", &path, &other).await.problem(), 404);
+    let trail = "select string_agg(action, ' ' order by id) from operator_actions where actor = 'ops'";
+    assert_eq!(
+        scene.database.rows(trail).await[0][0].as_deref(),
+        Some("rule_create rule_update rule_delete")
+    );
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workflows_are_asked_for_called_off_and_put_back_in_line() {
+    let scene = Scene::with(&with_control()).await;
+    let control = Control::of(&scene).await;
+    let list = "/api/v1/workflows";
+    let topic = scene.get("/api/v1/partitions?limit=1").await.json()["items"][0]["topic"].clone();
+    let replay = |topic: &Value| json!({"kind": "replay", "topic": topic, "from": "2025-11-09T18:00:00Z"});
+    let order = json!({"parameters": replay(&topic), "actor": "ops"});
+    let made = control.call("POST", list, &order).await;
+    assert_eq!((made.status, made.json()["state"].clone()), (201, json!("queued")), "{made:?}");
+    let path = format!("{list}/{}", made.json()["id"].as_str().expect("an id"));
+    assert!(made.head.contains(&format!("location: {path}")), "{made:?}");
+    assert_eq!(scene.get(&path).await.json(), made.json());
+    assert_eq!(scene.get(&format!("{list}?state=queued")).await.json()["items"][0], made.json());
+    assert_eq!(control.call("POST", list, &order).await.problem(), 409, "the same is not over yet");
+    let change = |action: &str| json!({"action": action, "actor": "ops", "reason": "by a test"});
+    assert_eq!(control.call("PUT", &path, &change("retry")).await.problem(), 409, "it is queued already");
+    let cancelled = control.call("PUT", &path, &change("cancel")).await;
+    assert_eq!(cancelled.json()["state"], json!("cancelled"), "{cancelled:?}");
+    let again = control.call("PUT", &path, &change("retry")).await;
+    assert_eq!(again.json()["state"], json!("queued"), "{again:?}");
+    let history = scene.get(&format!("{path}/history?limit=2")).await.json();
+    let states: Vec<&Value> =
+        history["items"].as_array().expect("items").iter().map(|row| &row["to"]).collect();
+    assert_eq!(states, [&json!("queued"), &json!("cancelled")], "{history}");
+    let next = history["next"].as_str().expect("one more");
+    let rest = scene.get(&format!("{path}/history?after={next}")).await.json();
+    assert_eq!((&rest["items"][0]["actor"], &rest["next"]), (&json!("ops"), &json!(null)), "{rest}");
+    let with = |key: &str, value: Value| {
+        let mut order = order.clone();
+        order["parameters"][key] = value;
+        order
+    };
+    for (body, field) in [
+        (json!({"parameters": replay(&json!("nowhere")), "actor": "ops"}), "parameters.topic"),
+        (with("to", json!("2025-11-09T17:00:00Z")), "parameters.to"),
+        (with("rate_per_second", json!(0)), "parameters.rate_per_second"),
+        (with("form", json!(0)), "parameters.form"),
+        (
+            json!({"parameters": {"kind": "backfill", "files": [], "format": "cloudevents"}, "actor": "ops"}),
+            "parameters.files",
+        ),
+        (json!({"parameters": replay(&topic), "actor": ""}), "actor"),
+    ] {
+        assert_eq!(control.refused("POST", list, body.clone()).await, json!(field), "{body}");
+    }
+    assert_eq!(
+        control.refused("PUT", &path, json!({"action": "cancel", "actor": "ops"})).await,
+        json!("reason")
+    );
+    assert_eq!(control.call("PUT", &format!("{list}/nobody"), &change("cancel")).await.problem(), 404);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_switched_off_is_not_served() {
+    let scene = Scene::with("api = false\npage = false").await;
+    assert_eq!(scene.get("/api/v1/games").await.problem(), 404);
+    assert_eq!(scene.get("/").await.problem(), 404);
+    assert_eq!(scene.get("/livez").await.status, 200);
     scene.end().await;
 }
 

@@ -225,6 +225,7 @@ async fn every_other_role_has_its_own_task() {
         is_refused(statement, roles.as_role(role).await.batch_execute(statement).await);
     }
     sweeps_are_for_maintenance(&roles).await;
+    merges_are_for_operators(&roles).await;
     for (setting, value) in [
         ("statement_timeout", "30s"),
         ("lock_timeout", "5s"),
@@ -240,6 +241,19 @@ async fn every_other_role_has_its_own_task() {
         assert_eq!(found.get::<_, &str>(0), value, "{setting}");
     }
     roles.drop_now().await;
+}
+
+/// `games merge` as the roles: the operator may, the worker is told that it may not.
+async fn merges_are_for_operators(roles: &Roles) {
+    let two = "insert into games (status, details, source, source_time, sequence, content_hash, lineage_id, record_offset)
+                   select 'final', '{}', 's', now(), 0, '', 1, n from generate_series(1, 2) n;
+               insert into game_refs (system, external_id, game_id) select 'test', id::text, id from games";
+    roles.as_role("worker").await.batch_execute(two).await.expect("two games");
+    let merge = ["games", "merge", "test:1", "test:2", "--reason", "one game"];
+    let refused = Setup::new(&roles.url("worker"), &[]).run(&merge);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("permission denied"), "{said}");
+    Setup::new(&roles.url("operator"), &[]).must(&merge);
 }
 
 /// `compact` and `retention` as the roles: one may, one is told what is missing, one may look.

@@ -96,6 +96,10 @@ fn a_value_of_the_wrong_type_is_not_shown() {
         ("[kafka]\nsecurity = \"canary-sasl\"\n", "kafka.security"),
         ("[kafka]\nsession_timeout_ms = \"canary-sasl\"\n", "kafka.session_timeout_ms"),
         ("[kafka]\nstart = \"canary-sasl\"\n", "kafka.start"),
+        ("[database]\nread_url = [\"postgres://u:canary-db@h/d\"]\n", "database.read_url"),
+        ("[database]\nread_url = \"mysql://u:canary-db@h/d\"\n", "database.read_url"),
+        ("[http]\ntoken = \"canary-sasl\"\n", "http.token"),
+        ("[http]\ntoken = [\"canary-sasl-that-is-long-enough\"]\n", "http.token"),
     ];
     for (file, key) in cases {
         let said = fails(file, &[], &CHECK);
@@ -191,7 +195,10 @@ fn brokers_that_cannot_be_used_are_named_without_the_password() {
 #[test]
 fn a_configuration_is_printed_without_its_secrets() {
     let url = "postgres://u:canary-db@127.0.0.1:1/d";
-    let toml = format!("[kafka]\nsasl_password = \"canary-sasl\"\n[database]\nurl = \"{url}\"\n");
+    let toml = format!(
+        "[kafka]\nsasl_password = \"canary-sasl\"\n[database]\nurl = \"{url}\"\nread_url = \"{url}\"\n\
+         [http]\ntoken = \"canary-sasl-that-is-long-enough\"\n"
+    );
     let config = Config::load(Some(&place(&toml).file)).expect("a configuration");
     silent("Debug", &format!("{config:#?}"));
     silent(

@@ -71,7 +71,7 @@ struct MergeArgs {
     dry_run: bool,
     /// Why, for the trail of the operators.
     #[arg(long, value_parser = reason)]
-    reason_text: String,
+    reason: String,
     /// Who, for the trail. Without it: the user of the operating system.
     #[arg(long)]
     actor: Option<String>,
@@ -187,7 +187,7 @@ async fn conflicts(store: &Store, args: &LsArgs) -> anyhow::Result<()> {
 async fn merge(store: &Store, args: MergeArgs) -> anyhow::Result<()> {
     let MergeArgs { keep, merge, dry_run, json, .. } = args;
     let order =
-        Merge { keep, merge, actor: actor(args.actor), reason: args.reason_text, now: clock::now(), dry_run };
+        Merge { keep, merge, actor: actor(args.actor), reason: args.reason, now: clock::now(), dry_run };
     let done = store.merge_games(&order).await?;
     if json {
         return print_line(json!({

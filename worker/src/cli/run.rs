@@ -67,7 +67,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
         topics: EventKind::ALL.iter().map(|kind| config.topic(*kind).name).collect(),
         turns: Arc::new(Semaphore::new(http::api::TURNS)),
     };
-    let (address, server) = http::serve(config.http.listen, shared.clone()).await?;
+    let (address, server) = http::serve(&config.http, shared.clone()).await?;
     let _control = serve_control(config, shared).await?;
 
     tokio::select! {

@@ -15,6 +15,8 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Whether there is a status page at `/`.
     pub page: bool,
+    /// Whether what is read is served under `/api/v1` on `listen`, too.
+    pub api: bool,
     /// Address of the calls that change something; they are read here too. Nothing listens where no token is set.
     pub control_listen: SocketAddr,
     /// What a changing call has to bring; better in a file.
@@ -52,6 +54,7 @@ impl Default for HttpConfig {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 9090)),
             page: true,
+            api: true,
             control_listen: SocketAddr::from(([127, 0, 0, 1], 9091)),
             token: None,
             token_file: None,

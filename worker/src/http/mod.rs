@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 pub use health::Health;
 
+use crate::config::HttpConfig;
 use crate::page::{self, Page};
 use crate::progress::Progress;
 use token::Token;
@@ -61,8 +62,8 @@ pub type Server = JoinHandle<std::io::Result<()>>;
 ///
 /// # Errors
 /// The address cannot be had.
-pub async fn serve(listen: SocketAddr, shared: Shared) -> anyhow::Result<(SocketAddr, Server)> {
-    listen_with("http.listen", listen, router(shared)).await
+pub async fn serve(config: &HttpConfig, shared: Shared) -> anyhow::Result<(SocketAddr, Server)> {
+    listen_with("http.listen", config.listen, router(shared, config.api)).await
 }
 
 /// Listens and serves what changes something, and what is read by the same caller.
@@ -84,14 +85,10 @@ async fn listen_with(key: &str, listen: SocketAddr, router: Router) -> anyhow::R
     Ok((address, tokio::spawn(async move { axum::serve(listener, router).await })))
 }
 
-fn router(shared: Shared) -> Router {
-    finished(
-        Router::new()
-            .merge(health::router())
-            .merge(page::router(shared.page.clone()))
-            .merge(api::read(&shared)),
-        shared,
-    )
+fn router(shared: Shared, with_api: bool) -> Router {
+    let looks = Router::new().merge(health::router()).merge(page::router(shared.page.clone()));
+    let reads = if with_api { api::read(&shared) } else { Router::new() };
+    finished(looks.merge(reads), shared)
 }
 
 fn control_router(shared: Shared, token: Token) -> Router {

@@ -119,7 +119,8 @@ async fn list(
 
 /// The game that a name leads to.
 #[utoipa::path(get, path = "/api/v1/games/{system}/{id}", operation_id = "showGame", tag = "games",
-    params(("system" = String, Path, description = "The system"), ("id" = String, Path, description = "Its id of the game")),
+    params(("system" = String, Path, description = "The system", example = "theoddsapi"),
+           ("id" = String, Path, description = "Its id of the game", example = "e912304de2b2ce35b473ce2ecd3d1502")),
     responses((status = 200, description = "The game", body = Game), OfOne))]
 async fn show(State(shared): State<Shared>, Named(name): Named) -> Result<Json<Game>, Problem> {
     let game = shared.reads.game(&name).await?;

@@ -112,7 +112,8 @@ struct MovementParams {
 
 /// The newest quote of each selection of a game, by book, market, period, participant and side.
 #[utoipa::path(get, path = "/api/v1/games/{system}/{id}/odds/latest", operation_id = "latestOdds", tag = "games",
-    params(("system" = String, Path, description = "The system"), ("id" = String, Path, description = "Its id of the game"),
+    params(("system" = String, Path, description = "The system", example = "theoddsapi"),
+           ("id" = String, Path, description = "Its id of the game", example = "e912304de2b2ce35b473ce2ecd3d1502"),
            LatestParams),
     responses((status = 200, description = "A page of quotes", body = Page<Latest>), OfOne))]
 async fn latest(
@@ -135,7 +136,8 @@ async fn latest(
 
 /// What the lines of a game did: runs of equal quotes. A very long run may be told in several pieces that follow each other.
 #[utoipa::path(get, path = "/api/v1/games/{system}/{id}/odds/movement", operation_id = "lineMovement", tag = "games",
-    params(("system" = String, Path, description = "The system"), ("id" = String, Path, description = "Its id of the game"),
+    params(("system" = String, Path, description = "The system", example = "theoddsapi"),
+           ("id" = String, Path, description = "Its id of the game", example = "e912304de2b2ce35b473ce2ecd3d1502"),
            MovementParams),
     responses((status = 200, description = "A page of blocks", body = Page<Block>), OfOne))]
 async fn movement(
