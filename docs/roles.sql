@@ -9,6 +9,8 @@
 --   ledgerline_operator      the worker's rights (a redrive writes rows), and resets, dead letters, their audit
 --   ledgerline_maintenance   deletes old quotes and the bytes of old dead letters
 --   ledgerline_reader        reads, `ledgerline verify`
+--   ledgerline_control       nobody logs in as it: what an operator decides about rules and games. The operator has it; grant it to the worker
+--                            too where its HTTP API is to serve these changes:  grant ledgerline_control to ledgerline_worker
 
 -- The roles, their limits, and the one place where they look for tables.
 do $$
@@ -17,15 +19,16 @@ declare
 begin
     for role in
         select * from (values
-            ('ledgerline_migrator',     4, '30min'),
-            ('ledgerline_worker',     100, '30s'),
-            ('ledgerline_operator',     8, '30s'),
-            ('ledgerline_maintenance',  8, '30min'),
-            ('ledgerline_reader',      32, '30s')
-        ) as roles (name, connections, statement_timeout)
+            ('ledgerline_migrator',     4, '30min', 'login'),
+            ('ledgerline_worker',     100, '30s',   'login'),
+            ('ledgerline_operator',     8, '30s',   'login'),
+            ('ledgerline_maintenance',  8, '30min', 'login'),
+            ('ledgerline_reader',      32, '30s',   'login'),
+            ('ledgerline_control',      0, '30s',   'nologin')
+        ) as roles (name, connections, statement_timeout, login)
     loop
         if to_regrole(role.name) is null then
-            execute format('create role %I login', role.name);
+            execute format('create role %I %s', role.name, role.login);
         end if;
         execute format('alter role %I nosuperuser nocreatedb nocreaterole noreplication nobypassrls connection limit %s',
                        role.name, role.connections);
@@ -44,8 +47,9 @@ $$;
 
 alter schema public owner to ledgerline_migrator;
 revoke all on schema public from public;
-grant usage on schema public to ledgerline_worker, ledgerline_operator, ledgerline_maintenance, ledgerline_reader;
-grant ledgerline_worker to ledgerline_operator;
+grant usage on schema public
+    to ledgerline_worker, ledgerline_operator, ledgerline_maintenance, ledgerline_reader, ledgerline_control;
+grant ledgerline_worker, ledgerline_control to ledgerline_operator;
 
 -- Tables that migrations bring: everybody reads them, the worker adds to them. More than that is granted below, by name.
 alter default privileges for role ledgerline_migrator in schema public
@@ -71,9 +75,11 @@ begin
             -- A record that comes at the offset of another one, after a truncation, takes the place of its dead letter.
             ('grant', 'update', 'to', 'ledgerline_worker',
              'partition_offsets offset_ledger games game_refs articles alerts scraper_versions dead_letters workflows'),
-            ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters game_conflicts alert_rules alert_rule_set'),
-            ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions alert_rules'),
-            ('grant', 'delete', 'to', 'ledgerline_operator', 'alert_rules'),
+            ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters'),
+            ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions'),
+            ('grant', 'insert', 'to', 'ledgerline_control', 'operator_actions alert_rules'),
+            ('grant', 'update', 'to', 'ledgerline_control', 'game_conflicts alert_rules alert_rule_set'),
+            ('grant', 'delete', 'to', 'ledgerline_control', 'alert_rules'),
             -- Compaction and retention keep their accounts.
             ('grant', 'delete', 'to', 'ledgerline_maintenance', 'odds'),
             ('grant', 'insert', 'to', 'ledgerline_maintenance', 'removals'),

@@ -165,7 +165,7 @@ async fn every_endpoint_answers() {
     let article = scene.get(&format!("/api/v1/articles/{}", articles["items"][0]["id"])).await.json();
     assert_eq!(article["body"], json!("b"), "{article}");
     let health = scene.get("/api/v1/health/db").await.json();
-    assert_eq!(health["writes"]["role"], json!("primary"), "{health}");
+    assert_eq!(health["writes"]["server"]["role"], json!("primary"), "{health}");
     assert_eq!(health["reads"]["pool"]["max"], json!(4), "{health}");
     let document = scene.get("/api/v1/openapi.json").await.json();
     assert_eq!(document["openapi"], json!("3.1.0"));

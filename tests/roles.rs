@@ -10,7 +10,7 @@ use crate::support::postgres::{Database, connect, execute};
 use crate::support::worker::Setup;
 use crate::support::{eventually, unique};
 
-const ROLES: [&str; 5] = ["worker", "operator", "maintenance", "reader", "migrator"];
+const ROLES: [&str; 6] = ["worker", "operator", "maintenance", "reader", "migrator", "control"];
 
 /// Roles with names of the test's own, in a database of its own.
 struct Roles {
@@ -254,6 +254,15 @@ async fn merges_are_for_operators(roles: &Roles) {
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("permission denied"), "{said}");
     Setup::new(&roles.url("operator"), &[]).must(&merge);
+    // As docs/OPERATIONS.md says for a worker that serves control calls; running the file again leaves it.
+    let [control, worker] = ["control", "worker"].map(|role| format!("{}_{role}", roles.prefix));
+    execute(&roles.database.url, &format!("grant {control} to {worker}")).await;
+    roles.grant().await;
+    let apart =
+        "update game_refs set game_id = 2 where external_id = '2'; update games set merged_into = null";
+    roles.as_role("worker").await.batch_execute(apart).await.expect("two games again");
+    Setup::new(&roles.url("worker"), &[]).must(&merge);
+    execute(&roles.database.url, &format!("revoke {control} from {worker}")).await;
 }
 
 /// `compact` and `retention` as the roles: one may, one is told what is missing, one may look.

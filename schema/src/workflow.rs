@@ -12,7 +12,7 @@ use crate::store::Lineage;
 
 mod parameters;
 
-pub use parameters::{Backfill, BadParameter, InputFile, OffsetRange, Parameters, Replay};
+pub use parameters::{Backfill, BadParameter, FORMATS, InputFile, OffsetRange, Parameters, Replay};
 
 /// What positions of replays are kept under: this, and the workflow's id.
 pub const REPLAY_GROUP: &str = "replay:";

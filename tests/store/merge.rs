@@ -12,6 +12,7 @@ on_both! {
     a_dry_run_leaves_nothing,
     what_cannot_be_merged_is_told,
     a_conflict_is_settled_by_it,
+    a_conflict_with_a_game_that_was_merged_is_one_with_the_game_that_stays,
 }
 
 fn name(id: &str) -> GameName {
@@ -103,5 +104,24 @@ async fn a_conflict_is_settled_by_it(lab: &Lab) {
     let open = lab.store.game_conflicts(10).await.expect("an answer");
     assert_eq!(open.len(), 1, "{open:?}");
     assert_eq!(merge(lab, "a", "b", false).await.expect("merged").conflicts, 1);
+    assert!(lab.store.game_conflicts(10).await.expect("an answer").is_empty());
+}
+
+async fn a_conflict_with_a_game_that_was_merged_is_one_with_the_game_that_stays(lab: &Lab) {
+    let mut line = two(lab).await;
+    line.events(&[game("x", 3, json!({}))]).await;
+    // Both say that another system calls them y: the second one is refused that name.
+    let y = |id: &str, second: u32| {
+        let mut event = game(id, second, json!({}));
+        event["data"]["game"]["external_ids"] = json!({"test2": "y"});
+        event
+    };
+    line.events(&[y("x", 4)]).await;
+    line.events(&[y("a", 5)]).await;
+    let open = lab.store.game_conflicts(10).await.expect("an answer");
+    assert_eq!(open.len(), 1, "{open:?}");
+    // The conflict is about x and a; a becomes b, and then x does.
+    merge(lab, "b", "a", false).await.expect("merged");
+    merge(lab, "b", "x", false).await.expect("merged");
     assert!(lab.store.game_conflicts(10).await.expect("an answer").is_empty());
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use ledgerline_schema::events::sharp_signal::Severity;
 use ledgerline_schema::repositories::{
-    AlertFilter, AnalysisFilter, ArticleFilter, GameFilter, GameKey, SelectionFilter, SignalFilter, Span,
+    AlertFilter, AnalysisFilter, ArticleFilter, DetailsFilter, GameFilter, GameKey, SelectionFilter,
+    SignalFilter, Span,
 };
 use ledgerline_schema::store::{GameName, LetterFilter, Store};
 use ledgerline_schema::time::UtcMicros;
@@ -28,18 +29,20 @@ const A_MILLION: &str = "
     insert into games (home_team, away_team, commence_time, status, details, source, source_time, sequence, content_hash,
                        lineage_id, record_offset)
         select 'home' || g % 1000, 'away' || g % 1000, timestamptz '2020-01-01' + g * interval '1 hour',
-               case g % 5000 when 0 then 'in_progress' else 'final' end, '{}', 's', now(), 0, '', 1, g
+               case g % 5000 when 0 then 'in_progress' else 'final' end,
+               case g % 9000 when 0 then '{\"city\": \"Doha\"}' else '{\"city\": \"Rome\"}' end::jsonb, 's', now(), 0, '', 1, g
         from generate_series(1, 50000) g;
     update game_refs set game_id = id;
     insert into articles (url_hash, url, canonical_url, title, summary, body, authors, tags, revision, source, source_time,
                           content_hash, lineage_id, record_offset)
-        select decode(md5(a::text), 'hex'), 'u' || a, 'u' || a, 't', '', repeat('x', 100), '[]', '[]', 1, 's' || a % 3, now(), '',
+        select decode(md5(a::text), 'hex'), 'u' || a, 'u' || a, 't', '', repeat('x', 100), '[]', '[]', 1, 's' || a % 3,
+               timestamptz '2025-01-01' + a * interval '20 minutes', '',
                1, a
         from generate_series(1, 20000) a;
     insert into alert_rules (name, keywords, field, enabled, created_at, updated_at)
         select 'r' || r, '[\"x\"]', 'any', true, now(), now() from generate_series(1, 500) r;
     insert into alerts (rule_id, article_id, keyword, field, excerpt, revision, at, lineage_id, record_offset)
-        select a % 500 + 1, a, 'x', 'title', 'x', 1, now(), 1, a from generate_series(1, 20000) a;
+        select a % 500 + 1, a, 'x', 'title', 'x', 1, timestamptz '2025-01-01' + a * interval '20 minutes', 1, a from generate_series(1, 20000) a;
     insert into sharp_signals (game_ref_id, detector, detector_version, signal_type, market, period, participant, side,
                                window_minute, observed_at, detected_at, window_start, window_end, severity, evidence, source, content_hash, lineage_id,
                                record_offset)
@@ -78,6 +81,14 @@ async fn reads_use_the_indexes_that_are_there_for_them() {
         ..GameFilter::default()
     };
     let strong = SignalFilter { min_severity: Some(Severity::High), ..SignalFilter::default() };
+    let spring = ArticleFilter {
+        from: Some(at("2025-04-01T00:00:00Z")),
+        until: Some(at("2025-05-01T00:00:00Z")),
+        ..ArticleFilter::default()
+    };
+    let since = AlertFilter { since: Some(at("2025-12-31T00:00:00Z")), ..AlertFilter::default() };
+    let in_doha = DetailsFilter { path: vec!["city".into()], value: "\"Doha\"".into() };
+    let in_doha = GameFilter { details: Some(in_doha), ..GameFilter::default() };
     let of_rule = AlertFilter { rule_id: Some(3), ..AlertFilter::default() };
 
     // The latest quote of each of a game's 20 selections, however many quotes there are.
@@ -118,9 +129,9 @@ async fn reads_use_the_indexes_that_are_there_for_them() {
     });
     cost.await.within("a game by its name", &["games_pkey", "game_refs_system_external_id_key"], 20);
     let cost = self::cost(&database, async |store| {
-        store.articles(&ArticleFilter::default(), Some(10_000), 50).await.map(|page| page.rows.len())
+        store.articles(&spring, None, 50).await.map(|page| page.rows.len())
     });
-    cost.await.within("a page of articles", &["articles_pkey"], 200);
+    cost.await.within("articles of a month", &["articles_seen"], 200);
     let cost = self::cost(&database, async |store| {
         store.signals(&strong, None, 50).await.map(|page| page.rows.len())
     });
@@ -133,6 +144,14 @@ async fn reads_use_the_indexes_that_are_there_for_them() {
         store.alerts(&of_rule, None, 50).await.map(|page| page.rows.len())
     });
     cost.await.within("alerts of a rule", &["alerts_rule"], 600);
+    let cost = self::cost(&database, async |store| {
+        store.alerts(&since, None, 50).await.map(|page| page.rows.len() + 1)
+    });
+    cost.await.within("alerts since a day", &["alerts_at"], 200);
+    let cost = self::cost(&database, async |store| {
+        store.games(&in_doha, None, 50).await.map(|page| page.rows.len())
+    });
+    cost.await.within("games by their details", &["games_details"], 200);
     let cost = self::cost(&database, async |store| {
         store.letter_heads(&LetterFilter::default(), None, 50).await.map(|page| page.rows.len() + 1)
     });

@@ -43,7 +43,7 @@ fn fixture(id: &str, second: u32, fields: Value) -> Value {
 
 async fn season(lab: &Lab) {
     let mut line = Line::open(&lab.store, EventKind::Game).await;
-    let details = json!({"venue": {"city": "Boston"}, "round": 3, "night": true});
+    let details = json!({"venue": {"city": "Boston"}, "round": 3, "night": true, "day": 1, "seat": "7"});
     line.events(&[
         fixture("early", 1, json!({"home_team": "Cubs", "away_team": "Mets", "league": "mlb", "status": "final",
                                    "commence_time": "2025-11-09T10:00:00Z", "home_score": 3, "away_score": 2})),
@@ -92,6 +92,11 @@ async fn games_are_found_by_their_details(lab: &Lab) {
     assert!(with("venue.city", "\"New York\"").await.is_empty());
     assert!(with("venue.city.block", "\"Boston\"").await.is_empty());
     assert!(with("round", "4").await.is_empty());
+    // A number is equal as a number, a truth is no number, and a text that reads like either is found, too.
+    assert_eq!(with("round", "3.0").await, ["on"]);
+    assert_eq!(with("seat", "7").await, ["on"]);
+    assert!(with("night", "1").await.is_empty());
+    assert!(with("day", "true").await.is_empty());
 }
 
 /// Every page of a list, one after the other.
@@ -246,7 +251,7 @@ async fn articles_and_letters_come_in_pages(lab: &Lab) {
         })
         .await;
         assert_eq!(articles.len(), 9, "pages of {limit}");
-        assert!(articles.windows(2).all(|pair| pair[0].id > pair[1].id));
+        assert!(articles.windows(2).all(|pair| pair[0].source_time > pair[1].source_time));
         assert!(articles.iter().all(|article| article.body.is_none()));
         let letters = pages(async |after| {
             lab.store.letter_heads(&LetterFilter::default(), after, limit).await.expect("an answer")

@@ -14,6 +14,14 @@ create index games_live on games ((coalesce(commence_time, '9999-12-30T21:59:59.
     where status in ('in_progress', 'delayed', 'suspended');
 create index games_home_team on games (home_team);
 create index games_away_team on games (away_team);
+-- One value inside the details of a game.
+create index games_details on games using gin (details jsonb_path_ops);
+-- What was seen last comes first, and a span of time is a part of the list.
+create index articles_seen on articles (source_time, id);
+create index alerts_at on alerts (at, id);
+
+-- A game that no name leads to was merged before the column was dropped by a roll-back: into which one nobody knows any more.
+update games set merged_into = id where not exists (select 1 from game_refs r where r.game_id = games.id);
 
 -- An older program still works on this: it goes on updating a merged game only under names that no longer lead to it.
 update schema_version set version = 6;

@@ -1,3 +1,5 @@
+drop index alerts_at;
+drop index articles_seen;
 drop index games_away_team;
 drop index games_home_team;
 drop index games_live;

@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 
-use super::Page;
+use super::signals::Cursor;
 use super::statement::{Statement, Value};
+use super::{Page, older};
 use crate::sql_types::UtcTimestamp;
 use crate::store::{Store, StoreError};
 use crate::time::UtcMicros;
@@ -25,7 +26,7 @@ pub struct AlertFilter {
 /// An alert with its rule and its article.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub struct FoundAlert {
-    /// Its number; alerts are listed from the newest number on.
+    /// Its number.
     #[diesel(sql_type = BigInt)]
     pub id: i64,
     /// The rule.
@@ -64,31 +65,31 @@ pub struct FoundAlert {
 }
 
 impl Store {
-    /// The first `limit` alerts that match, the newest first, before one of them.
+    /// The first `limit` alerts that match, the newest first, behind a place in the list.
     ///
     /// # Errors
     /// The database did not answer.
     pub async fn alerts(
         &self,
         filter: &AlertFilter,
-        before: Option<i64>,
+        after: Option<Cursor>,
         limit: usize,
-    ) -> Result<Page<FoundAlert, i64>, StoreError> {
+    ) -> Result<Page<FoundAlert, Cursor>, StoreError> {
         let mut statement = Statement::new(
             "select a.id, a.rule_id, r.name as rule, a.article_id, p.canonical_url as url, p.title, a.keyword, a.field, \
                     a.excerpt, a.revision, a.at, a.withdrawn_at \
              from alerts a join articles p on p.id = a.article_id left join alert_rules r on r.id = a.rule_id where true",
         );
-        statement.and("a.id < ?", before.map(Value::BigInt));
         statement.and("a.rule_id = ?", filter.rule_id.map(Value::BigInt));
         statement.and("a.article_id = ?", filter.article_id.map(Value::BigInt));
         statement.and_time("a.at >= ?", filter.since);
         if !filter.with_withdrawn {
             statement.push("and a.withdrawn_at is null", []);
         }
-        statement.push(&format!("order by a.id desc limit {}", limit + 1), []);
+        older(&mut statement, "a.at", "a.id", after);
+        statement.push(&format!("order by a.at desc, a.id desc limit {}", limit + 1), []);
         let mut session = self.checkout().await?;
         let rows: Vec<FoundAlert> = statement.load(&mut session.conn()).await?;
-        Ok(Page::cut(rows, limit, |alert| alert.id))
+        Ok(Page::cut(rows, limit, |alert| Cursor { at: alert.at, id: alert.id }))
     }
 }

@@ -1,10 +1,11 @@
-//! Articles, the one stored last first. A list has no bodies: one alone has.
+//! Articles, the one seen last first. A list has no bodies: one alone has.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 
-use super::Page;
+use super::signals::Cursor;
 use super::statement::{Statement, Value};
+use super::{Page, older};
 use crate::sql_types::{Json, JsonText, UtcTimestamp};
 use crate::store::{Store, StoreError};
 use crate::time::UtcMicros;
@@ -78,26 +79,26 @@ fn select(body: &str, condition: &str) -> Statement {
 }
 
 impl Store {
-    /// The first `limit` articles that match, before one of them.
+    /// The first `limit` articles that match, the one seen last first, behind a place in the list.
     ///
     /// # Errors
     /// The database did not answer.
     pub async fn articles(
         &self,
         filter: &ArticleFilter,
-        before: Option<i64>,
+        after: Option<Cursor>,
         limit: usize,
-    ) -> Result<Page<Article, i64>, StoreError> {
+    ) -> Result<Page<Article, Cursor>, StoreError> {
         let mut statement = select("cast(null as text)", "true");
         statement.and_time("a.source_time >= ?", filter.from);
         statement.and_time("a.source_time < ?", filter.until);
         statement.and_text("a.language = ?", filter.language.as_ref());
         statement.and_text("a.source = ?", filter.source.as_ref());
-        statement.and("a.id < ?", before.map(Value::BigInt));
-        statement.push(&format!("order by a.id desc limit {}", limit + 1), []);
+        older(&mut statement, "a.source_time", "a.id", after);
+        statement.push(&format!("order by a.source_time desc, a.id desc limit {}", limit + 1), []);
         let mut session = self.checkout().await?;
         let rows = statement.load(&mut session.conn()).await?;
-        Ok(Page::cut(rows, limit, |article: &Article| article.id))
+        Ok(Page::cut(rows, limit, |article: &Article| Cursor { at: article.source_time, id: article.id }))
     }
 
     /// One article with its body, if there is such a one.
@@ -105,7 +106,8 @@ impl Store {
     /// # Errors
     /// The database did not answer.
     pub async fn article(&self, id: i64) -> Result<Option<Article>, StoreError> {
-        let statement = select("a.body", &format!("a.id = {id}"));
+        let mut statement = select("a.body", "true");
+        statement.and("a.id = ?", Some(Value::BigInt(id)));
         let mut session = self.checkout().await?;
         Ok(statement.load(&mut session.conn()).await?.pop())
     }

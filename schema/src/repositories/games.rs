@@ -182,23 +182,31 @@ fn list(conn: &Conn<'_>, filter: &GameFilter, after: Option<GameKey>, limit: usi
 }
 
 /// PostgreSQL asks whether the details contain a document, SQLite what stands at a path.
-fn in_details(conn: &Conn<'_>, filter: &DetailsFilter) -> (&'static str, [Value; 2]) {
+fn in_details(conn: &Conn<'_>, filter: &DetailsFilter) -> (&'static str, Vec<Value>) {
     let DetailsFilter { path, value } = filter;
     match conn {
         Conn::Postgres(_) => {
             let nest = |inner: String, key: &String| format!("{{{}:{inner}}}", quoted(key));
             let document = path.iter().rev().fold(value.clone(), nest);
-            let also_as_text = path.iter().rev().fold(quoted(value.trim_matches('"')), nest);
+            let also_as_text = path.iter().rev().fold(quoted(&plain(value)), nest);
             let condition = "and (g.details @> cast(? as jsonb) or g.details @> cast(? as jsonb))";
-            (condition, [Value::Text(document), Value::Text(also_as_text)])
+            (condition, vec![Value::Text(document), Value::Text(also_as_text)])
         }
         Conn::Sqlite(_) => {
             let path = path.iter().fold("$".to_owned(), |path, key| format!("{path}.{}", quoted(key)));
-            let condition =
-                "and cast(json_extract(g.details, ?) as text) = cast(json_extract(?, '$') as text)";
-            (condition, [Value::Text(path), Value::Text(value.clone())])
+            let condition = "and (g.details ->> ? = json_extract(?, '$') and (json_type(g.details, ?) in ('true', 'false')) = \
+                                  (json_type(?) in ('true', 'false')) \
+                                  or json_type(g.details, ?) = 'text' and g.details ->> ? = ?)";
+            let [path, value, text] = [path, value.clone(), plain(value)].map(Value::Text);
+            let values = vec![path.clone(), value.clone(), path.clone(), value, path.clone(), path, text];
+            (condition, values)
         }
     }
+}
+
+/// A JSON value as a text would say it.
+fn plain(value: &str) -> String {
+    serde_json::from_str(value).unwrap_or_else(|_| value.to_owned())
 }
 
 /// A text as JSON.

@@ -34,9 +34,20 @@ pub use selections::{Selection, SelectionFilter, SelectionKey};
 pub use server::{Role, ServerState};
 pub use signals::{Cursor, FoundSignal, SignalFilter};
 
+use statement::{Statement, Value};
+
 /// What a page asks for, to know whether more follow.
 pub(crate) fn one_more(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+/// Only what a list from the newest to the oldest has behind a place in it.
+fn older(statement: &mut Statement, time: &str, id: &str, after: Option<Cursor>) {
+    if let Some(Cursor { at, id: number }) = after {
+        // A cursor comes from outside: `plus` keeps its time within what either database can hold.
+        let place = [Value::Time(at.plus(0)), Value::BigInt(number)];
+        statement.push(&format!("and ({time}, {id}) < (?, ?)"), place);
+    }
 }
 
 /// Rows and where the next page starts.

@@ -1,8 +1,10 @@
 //! The movement of a game's lines: of each selection its quotes as blocks of equal ones, before and after compaction the same.
 //! Quotes are read along the primary key of `odds` in bounded pieces, because most of them only repeat the last one.
 //!
-//! What must stay true: a request reads a bounded number of quotes. Where a run is longer than that, a page ends inside it, and
+//! What must stay true: a request reads a bounded number of quotes, for a bounded time. Where a run is longer than that, a page ends inside it, and
 //! the next page begins with a block of the same price.
+
+use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -19,6 +21,8 @@ use crate::time::UtcMicros;
 const PIECE: i64 = 5_000;
 /// Quotes that one page may read.
 const QUOTES: usize = 50_000;
+/// How long one page may look for more.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Selections that one statement reads.
 const SELECTIONS: usize = 100;
 /// Selections that one page may look at.
@@ -63,6 +67,7 @@ struct Filling {
     limit: usize,
     quotes_left: usize,
     selections_left: usize,
+    until: Instant,
     next: Option<BlockKey>,
 }
 
@@ -90,6 +95,7 @@ impl Store {
             limit,
             quotes_left: QUOTES,
             selections_left: LOOKED_AT,
+            until: Instant::now() + PATIENCE,
             next: None,
         };
         for (name, place) in selections::from_name(&names, after.map(|key| &key.selection)) {
@@ -171,7 +177,7 @@ impl Filling {
             }
         }
         self.selections_left = self.selections_left.saturating_sub(1);
-        let exhausted = self.quotes_left == 0 || self.selections_left == 0;
+        let exhausted = self.quotes_left == 0 || self.selections_left == 0 || Instant::now() >= self.until;
         if let Some(block) = open
             && !self.push(block)
             && !exhausted

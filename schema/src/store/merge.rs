@@ -191,13 +191,26 @@ async fn take_state(conn: &mut Conn<'_>, from: i64, to: i64) -> QueryResult<()> 
     Ok(())
 }
 
+/// A conflict with the game that is no more is one with the game that stays, unless that is written down already; a conflict of the game
+/// that stays with itself is none.
 async fn settle_conflicts(conn: &mut Conn<'_>, kept: i64, merged: i64, now: UtcMicros) -> QueryResult<usize> {
+    let with_kept =
+        game_conflicts::table.filter(game_conflicts::game_id.eq(kept)).select(game_conflicts::game_ref_id);
+    let refs: Vec<i64> = with_conn!(conn, c => with_kept.load(c).await)?;
+    let with_merged = game_conflicts::table
+        .filter(game_conflicts::game_id.eq(merged))
+        .filter(game_conflicts::resolved_at.is_null());
+    let twice = diesel::update(with_merged.filter(game_conflicts::game_ref_id.eq_any(refs)))
+        .set(game_conflicts::resolved_at.eq(now));
+    with_conn!(conn, c => twice.execute(c).await)?;
+    let moved = diesel::update(with_merged).set(game_conflicts::game_id.eq(kept));
+    with_conn!(conn, c => moved.execute(c).await)?;
     let names = game_refs::table.filter(game_refs::game_id.eq(kept)).select(game_refs::id);
-    let between = game_conflicts::table
-        .filter(game_conflicts::game_id.eq_any([kept, merged]))
+    let with_itself = game_conflicts::table
+        .filter(game_conflicts::game_id.eq(kept))
         .filter(game_conflicts::game_ref_id.eq_any(names))
         .filter(game_conflicts::resolved_at.is_null());
-    let settle = diesel::update(between).set(game_conflicts::resolved_at.eq(now));
+    let settle = diesel::update(with_itself).set(game_conflicts::resolved_at.eq(now));
     with_conn!(conn, c => settle.execute(c).await)
 }
 

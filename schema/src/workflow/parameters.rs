@@ -93,6 +93,8 @@ pub struct BadParameter {
     pub problem: String,
 }
 
+/// What the lines of files may be.
+pub const FORMATS: [&str; 2] = ["cloudevents", "the-odds-api"];
 /// Most files of one backfill, and most ranges or partitions of one replay.
 const MOST_PARTS: usize = 10_000;
 
@@ -167,7 +169,16 @@ impl Replay {
 impl Backfill {
     fn check(&self) -> Result<(), BadParameter> {
         ensure((1..=MOST_PARTS).contains(&self.files.len()), "files", "must name 1 to 10,000 files")?;
-        ensure(self.files.iter().all(|file| !file.path.is_empty()), "files", "a path is empty")
+        ensure(self.files.iter().all(|file| !file.path.is_empty()), "files", "a path is empty")?;
+        ensure(
+            !self.files.iter().any(|file| file.path.contains('\0')),
+            "files",
+            "a path holds the character NUL",
+        )?;
+        let hashes = self.files.iter().filter_map(|file| file.sha256.as_ref());
+        let is_hash = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        ensure(hashes.into_iter().all(is_hash), "files", "a sha256 is not 64 hexadecimal digits")?;
+        ensure(FORMATS.contains(&self.format.as_str()), "format", "must be cloudevents or the-odds-api")
     }
 }
 
@@ -209,6 +220,15 @@ mod tests {
     fn a_bad_parameter_is_named() {
         let field = |change: fn(&mut Replay)| replay(change).check().unwrap_err().field;
         assert_eq!(field(|replay| replay.topic.clear()), "topic");
+        let backfill = |path: &str, sha256: Option<&str>, format: &str| {
+            let files = vec![InputFile { path: path.into(), sha256: sha256.map(str::to_owned) }];
+            Parameters::Backfill(Backfill { files, format: format.into() }).check().map_err(|bad| bad.field)
+        };
+        assert_eq!(backfill("a", Some(&"0".repeat(64)), "the-odds-api"), Ok(()));
+        assert_eq!(backfill("", None, "cloudevents"), Err("files"));
+        assert_eq!(backfill("a\0", None, "cloudevents"), Err("files"));
+        assert_eq!(backfill("a", Some("x"), "cloudevents"), Err("files"));
+        assert_eq!(backfill("a", None, "csv"), Err("format"));
         assert_eq!(field(|replay| replay.from = None), "offsets");
         assert_eq!(field(|replay| replay.to = replay.from), "to");
         assert_eq!(field(|replay| (replay.to, replay.from) = (replay.from, None)), "from");

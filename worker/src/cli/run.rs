@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
@@ -16,10 +15,10 @@ use super::Ending;
 use super::signals::StopSignals;
 use crate::config::{Config, Topic};
 use crate::http::token::Token;
-use crate::http::{self, Health};
+use crate::http::{self, Health, KnownTopic};
 use crate::maintenance::{self, Schedule};
 use crate::metrics::Mode;
-use crate::page::Page;
+use crate::page::{Page, one_connection};
 use crate::progress::Progress;
 use crate::scrapers::{self, Counted};
 use crate::source::SourceError;
@@ -64,8 +63,10 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
         page: Page::new(config, Arc::clone(&pipelines)).await?,
         store: store.clone(),
         reads: Store::connect_for_reads(&config.database).await?,
-        topics: EventKind::ALL.iter().map(|kind| config.topic(*kind).name).collect(),
+        topics: KnownTopic::all(config),
+        probe: Store::connect(&one_connection(&config.database)).await?,
         turns: Arc::new(Semaphore::new(http::api::TURNS)),
+        control_turns: Arc::new(Semaphore::new(http::api::TURNS)),
     };
     let (address, server) = http::serve(&config.http, shared.clone()).await?;
     let _control = serve_control(config, shared).await?;

@@ -14,6 +14,7 @@ use ledgerline_schema::store::GameName;
 use ledgerline_schema::time::UtcMicros;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::problem::Problem;
@@ -42,7 +43,9 @@ impl<S: Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for Params<T
             if pairs[..index].iter().any(|(other, _)| other == name) {
                 return Err(Problem::field(name, "is given twice"));
             }
-            text(name, value)?;
+            if name != "after" {
+                text(name, value)?;
+            }
         }
         let parser = serde_urlencoded::Deserializer::new(url_pairs(query));
         serde_path_to_error::deserialize(parser).map(Self).map_err(|error| located(&error))
@@ -133,7 +136,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state).await;
         let bytes = bytes.map_err(|error| Problem::new(error.status(), error.body_text()))?;
         let parser = &mut serde_json::Deserializer::from_slice(&bytes);
-        serde_path_to_error::deserialize(parser).map(Self).map_err(|error| located(&error))
+        let body = serde_path_to_error::deserialize(&mut *parser).map_err(|error| located(&error))?;
+        parser.end().map_err(|error| Problem::field("body", error.to_string()))?;
+        Ok(Self(body))
     }
 }
 
@@ -189,10 +194,19 @@ pub(super) fn cursor<K: Serialize>(key: &K) -> Option<String> {
     serde_json::to_vec(key).ok().map(|json| BASE64.encode(json))
 }
 
+fn holds_nul(key: &Value) -> bool {
+    match key {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(holds_nul),
+        Value::Object(fields) => fields.values().any(holds_nul),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// The key in the cursor `after`.
 pub(super) fn key<K: DeserializeOwned>(after: Option<&String>) -> Result<Option<K>, Problem> {
     let Some(after) = after else { return Ok(None) };
-    let json = BASE64.decode(after).ok().filter(|json| !json.windows(6).any(|six| six == b"\\u0000"));
-    let key = json.and_then(|json| serde_json::from_slice(&json).ok());
+    let json: Option<Value> = BASE64.decode(after).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    let key = json.filter(|key| !holds_nul(key)).and_then(|key| serde_json::from_value(key).ok());
     key.map(Some).ok_or_else(|| Problem::field("after", "is not the `next` of an earlier page of this list"))
 }

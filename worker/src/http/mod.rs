@@ -18,6 +18,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -26,9 +27,10 @@ use tokio::task::JoinHandle;
 
 pub use health::Health;
 
-use crate::config::HttpConfig;
+use crate::config::{Config, HttpConfig};
 use crate::page::{self, Page};
 use crate::progress::Progress;
+use crate::source::kafka::group_of;
 use token::Token;
 
 /// Bytes of a request's body.
@@ -50,9 +52,34 @@ pub struct Shared {
     /// A pool of its own for what is read.
     pub reads: Store,
     /// The topics that the configuration knows.
-    pub topics: Arc<[String]>,
-    /// How many calls of the API may be under way.
+    pub topics: Arc<[KnownTopic]>,
+    /// One connection for who asks how the database is: looking takes none from the line.
+    pub probe: Store,
+    /// How many calls of the API that only read may be under way.
     pub turns: Arc<Semaphore>,
+    /// How many calls that change something may: who reads never locks an operator out.
+    pub control_turns: Arc<Semaphore>,
+}
+
+/// A topic of the configuration, and the group that follows it.
+#[derive(Debug, Clone)]
+pub struct KnownTopic {
+    /// Its name.
+    pub name: String,
+    /// The consumer group.
+    pub group: String,
+}
+
+impl KnownTopic {
+    /// All that the configuration knows, consumed or not.
+    #[must_use]
+    pub fn all(config: &Config) -> Arc<[Self]> {
+        let known = EventKind::ALL.iter().map(|kind| {
+            let name = config.topic(*kind).name;
+            Self { group: group_of(&config.kafka, &name), name }
+        });
+        known.collect()
+    }
 }
 
 /// A listener that serves until the process ends.

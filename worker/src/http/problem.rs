@@ -94,30 +94,72 @@ impl From<StoreError> for Problem {
         }
         tracing::warn!(%error, "a call of the API failed");
         match error {
-            StoreError::Saturated => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "every connection for reads is in use")
-            }
-            StoreError::Unavailable(_) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the database does not answer")
-            }
-            // The text is the server's message without values; a statement that took too long is told from others by it alone.
-            StoreError::Query(error) if error.to_string().contains("statement timeout") => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the database ended the read because it took too long: ask for less",
-            ),
-            StoreError::Query(error) if error.to_string().contains("permission denied") => Self::new(
-                StatusCode::FORBIDDEN,
-                "the database role may not do this: docs/roles.sql has the grants",
-            ),
+            StoreError::Saturated => Self::unavailable("every connection for this is in use"),
+            StoreError::Unavailable(_) => Self::unavailable("the database does not answer"),
+            StoreError::Query(error) => Self::of_query(&error.to_string()),
             StoreError::Config(_)
-            | StoreError::Query(_)
             | StoreError::Schema(_)
             | StoreError::Race
             | StoreError::Panicked(_)
-            | StoreError::Rejected(_) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the log of the worker has the reason")
-            }
+            | StoreError::Rejected(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, IN_THE_LOG),
         }
+    }
+}
+
+/// What is said of an error whose text may not be shown.
+const IN_THE_LOG: &str = "the log of the worker has the reason";
+
+/// What the server says and what it means. The text is its message without values; diesel hides the code that would tell without it.
+const SAID: [(&str, StatusCode, &str); 6] = [
+    (
+        "statement timeout",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the database ended the read because it took too long: ask for less",
+    ),
+    (
+        "lock timeout",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "what is to be changed was held by somebody else for too long: try again",
+    ),
+    (
+        "deadlock detected",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "what is to be changed was held by somebody else: try again",
+    ),
+    (
+        "conflict with recovery",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the replica ended the read to keep up: try again",
+    ),
+    (
+        "permission denied",
+        StatusCode::FORBIDDEN,
+        "the database role may not do this: docs/roles.sql has the grants",
+    ),
+    (
+        "cannot execute",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the database takes no changes: it is a replica, or it is read-only",
+    ),
+];
+
+impl Problem {
+    fn unavailable(detail: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    fn of_query(said: &str) -> Self {
+        let known = SAID.iter().find(|(words, ..)| said.contains(words));
+        known.map_or_else(
+            || Self::new(StatusCode::INTERNAL_SERVER_ERROR, IN_THE_LOG),
+            |(_, status, detail)| Self::new(*status, *detail),
+        )
+    }
+
+    /// What is wrong, without the rest.
+    #[must_use]
+    pub fn into_detail(self) -> String {
+        self.detail
     }
 }
 
@@ -148,7 +190,7 @@ pub struct OfList;
 impl IntoResponses for OfList {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         use StatusCode as S;
-        documented(&[S::BAD_REQUEST, S::INTERNAL_SERVER_ERROR, S::SERVICE_UNAVAILABLE])
+        documented(&[S::BAD_REQUEST, S::FORBIDDEN, S::INTERNAL_SERVER_ERROR, S::SERVICE_UNAVAILABLE])
     }
 }
 
@@ -172,7 +214,6 @@ impl IntoResponses for OfChange {
         let mut responses = OfOne::responses();
         responses.extend(documented(&[
             S::UNAUTHORIZED,
-            S::FORBIDDEN,
             S::CONFLICT,
             S::PAYLOAD_TOO_LARGE,
             S::UNSUPPORTED_MEDIA_TYPE,

@@ -100,7 +100,7 @@ impl Database {
     /// # Errors
     /// The configuration cannot be used.
     pub(super) async fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
-        let store = Store::connect(&for_the_page(config)).await?;
+        let store = Store::connect(&one_connection(config)).await?;
         let now = Instant::now();
         let due = Due { partitions: now, letters: now, freshness: now, games: now, workflows: now };
         Ok(Self { store, seen: Mutex::default(), turn: Arc::new(Turn::new(due)), answered: Notify::new() })
@@ -186,7 +186,7 @@ pub(super) async fn in_time<T>(question: impl Future<Output = Result<T, StoreErr
 }
 
 /// One connection, opened when somebody looks and closed soon after.
-fn for_the_page(config: &DatabaseConfig) -> DatabaseConfig {
+pub(crate) fn one_connection(config: &DatabaseConfig) -> DatabaseConfig {
     let pool = PoolConfig {
         size: 1,
         checkout_timeout_ms: 2_000,

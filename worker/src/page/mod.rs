@@ -16,6 +16,8 @@ mod sparkline;
 mod text;
 mod view;
 
+pub(crate) use database::one_connection;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use ledgerline_schema::events::betting_analysis::Recommendation;
 use ledgerline_schema::events::markets::Market;
 use ledgerline_schema::repositories::{AnalysisFilter, FoundAnalysis};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -69,7 +69,7 @@ struct Analysis {
     rationale: String,
     /// What it was made from.
     #[schema(value_type = Object)]
-    inputs: Value,
+    inputs: Box<RawValue>,
     /// What became of the bet.
     result: String,
     /// When.

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use ledgerline_schema::repositories::{self, ArticleFilter};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,10 +39,10 @@ struct Article {
     language: Option<String>,
     /// Who wrote it.
     #[schema(value_type = Vec<String>)]
-    authors: Value,
+    authors: Box<RawValue>,
     /// Tags.
     #[schema(value_type = Vec<String>)]
-    tags: Value,
+    tags: Box<RawValue>,
     /// When it was published.
     #[schema(format = DateTime)]
     published_at: Option<String>,

@@ -7,6 +7,7 @@ use ledgerline_schema::repositories::{self, DetailsFilter, GameFilter};
 use ledgerline_schema::store::GameName;
 use ledgerline_schema::time::UtcMicros;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -61,7 +62,7 @@ struct Game {
     away_score: Option<i32>,
     /// What else the source said.
     #[schema(value_type = Object)]
-    details: Value,
+    details: Box<RawValue>,
     /// The scraper that told it.
     source: String,
     /// When that was so.

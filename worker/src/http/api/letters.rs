@@ -8,7 +8,7 @@ use ledgerline_schema::events::Reason;
 use ledgerline_schema::repositories::LetterHead;
 use ledgerline_schema::store::{LetterFilter, LetterId, LetterStatus};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -63,7 +63,8 @@ struct WholeLetter {
     /// The record's value; empty once it was pruned.
     payload_base64: String,
     /// The record's headers.
-    headers: Value,
+    #[schema(value_type = Value)]
+    headers: Box<RawValue>,
     /// When its bytes were forgotten.
     #[schema(format = DateTime)]
     pruned_at: Option<String>,

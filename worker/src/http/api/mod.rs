@@ -19,6 +19,7 @@ mod scrapers;
 mod signals;
 mod workflows;
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
@@ -32,10 +33,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::problem::Problem;
 use super::token::{self, Token};
-use super::{Shared, openapi};
+use super::{Health, Shared, openapi};
 
-/// Calls under way at a time: more than connections, because a call waits for one in line.
-pub const TURNS: usize = 32;
+/// Calls under way at a time: more than connections, because a call waits for one in line; few enough that their pages, 32 MiB at most
+/// each, fit in memory.
+pub const TURNS: usize = 16;
 
 /// What is read: a new resource is a line here.
 pub(super) fn read_resources() -> OpenApiRouter<Shared> {
@@ -60,14 +62,26 @@ pub(super) fn control_resources() -> OpenApiRouter<Shared> {
 }
 
 pub(super) fn read(shared: &Shared) -> Router<Shared> {
-    let resources = Router::from(read_resources()).route("/api/v1/openapi.json", get(document));
-    resources.route_layer(from_fn_with_state(Arc::clone(&shared.turns), take_turns))
+    Router::from(read_resources())
+        .route_layer(from_fn_with_state(Arc::clone(&shared.turns), take_turns))
+        .route_layer(from_fn_with_state(Arc::clone(&shared.health), await_schema))
+        .route("/api/v1/openapi.json", get(document))
 }
 
 pub(super) fn control(shared: &Shared, token: Token) -> Router<Shared> {
     Router::from(control_resources())
-        .route_layer(from_fn_with_state(Arc::clone(&shared.turns), take_turns))
+        .route_layer(from_fn_with_state(Arc::clone(&shared.control_turns), take_turns))
+        .route_layer(from_fn_with_state(Arc::clone(&shared.health), await_schema))
         .route_layer(from_fn_with_state(token, token::demand))
+}
+
+/// Nothing is asked of a database before its schema is known to fit.
+async fn await_schema(State(health): State<Arc<Health>>, request: Request, next: Next) -> Response {
+    if health.database.load(Relaxed) {
+        return next.run(request).await;
+    }
+    let detail = "the database has not answered yet, or its schema is still to be migrated";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
 }
 
 /// Refuses at once where too many are in line already: a queue without a bound would only hide it.

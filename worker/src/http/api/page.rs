@@ -3,7 +3,7 @@
 use ledgerline_schema::repositories;
 use ledgerline_schema::time::UtcMicros;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::http::input::cursor;
@@ -29,7 +29,7 @@ pub(super) fn time(time: UtcMicros) -> String {
     time.to_string()
 }
 
-/// A stored JSON document.
-pub(super) fn json(document: &str) -> Value {
-    serde_json::from_str(document).unwrap_or_default()
+/// A stored JSON document, handed on as it is.
+pub(super) fn json(document: &str) -> Box<RawValue> {
+    RawValue::from_string(document.to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

@@ -98,6 +98,7 @@ fn view(shared: &Shared, row: PartitionState) -> Partition {
 
 /// The end that this worker's own pipeline saw: of its group, and of the partitions that it owns.
 fn end_of(shared: &Shared, row: &PartitionState) -> Option<i64> {
+    shared.topics.iter().find(|topic| topic.name == row.topic && topic.group == row.group)?;
     let of_topic = shared.pipelines.iter().find(|pipeline| pipeline.topic() == row.topic)?;
     of_topic.partitions().get(&row.partition)?.log_end
 }

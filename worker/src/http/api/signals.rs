@@ -6,7 +6,7 @@ use ledgerline_schema::events::markets::Market;
 use ledgerline_schema::events::sharp_signal::Severity;
 use ledgerline_schema::repositories::{FoundSignal, SignalFilter};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -78,7 +78,7 @@ struct Signal {
     expires_at: Option<String>,
     /// Books and events.
     #[schema(value_type = Object)]
-    evidence: Value,
+    evidence: Box<RawValue>,
     /// The detector's own id.
     signal_id: Option<String>,
     /// The scraper.

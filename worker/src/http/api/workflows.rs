@@ -202,9 +202,10 @@ async fn history(
 async fn create(State(shared): State<Shared>, Body(order): Body<WorkflowOrder>) -> Result<Response, Problem> {
     said("actor", &order.actor)?;
     if let Parameters::Replay(replay) = &order.parameters
-        && !shared.topics.contains(&replay.topic)
+        && !shared.topics.iter().any(|topic| topic.name == replay.topic)
     {
-        let known = shared.topics.join(", ");
+        let known: Vec<&str> = shared.topics.iter().map(|topic| topic.name.as_str()).collect();
+        let known = known.join(", ");
         return Err(Problem::field("parameters.topic", format!("is none of the configured topics: {known}")));
     }
     let new = NewWorkflow { parameters: &order.parameters, requested_by: &order.actor, attended: false };
