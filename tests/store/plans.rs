@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 
 use ledgerline_schema::events::sharp_signal::Severity;
 use ledgerline_schema::repositories::{
-    AlertFilter, AnalysisFilter, ArticleFilter, DetailsFilter, GameFilter, GameKey, SelectionFilter,
-    SignalFilter, Span,
+    AlertFilter, ArticleFilter, DetailsFilter, GameFilter, GameKey, SelectionFilter, SignalFilter, Span,
 };
-use ledgerline_schema::store::{GameName, LetterFilter, Store};
+use ledgerline_schema::store::{GameName, Store};
 use ledgerline_schema::time::UtcMicros;
 
 use crate::support::eventually;
@@ -69,94 +68,75 @@ async fn reads_use_the_indexes_that_are_there_for_them() {
     let database = Database::postgres().await;
     drop(database.migrated().await);
     execute(&database.url, A_MILLION).await;
-    let game = GameName { system: "test".into(), id: "g77".into() };
-    let any = SelectionFilter::default;
-    let at = |text: &str| UtcMicros::parse(text).expect("a time");
-    let page = GameKey { micros: at("2021-01-01T00:00:00Z").0, id: 5 };
-    let team = GameFilter { team: Some("home7".into()), ..GameFilter::default() };
-    let live = GameFilter { live: true, ..GameFilter::default() };
-    let day = GameFilter {
-        from: Some(at("2021-01-01T00:00:00Z")),
-        until: Some(at("2021-01-02T00:00:00Z")),
-        ..GameFilter::default()
-    };
-    let strong = SignalFilter { min_severity: Some(Severity::High), ..SignalFilter::default() };
-    let spring = ArticleFilter {
-        from: Some(at("2025-04-01T00:00:00Z")),
-        until: Some(at("2025-05-01T00:00:00Z")),
-        ..ArticleFilter::default()
-    };
-    let since = AlertFilter { since: Some(at("2025-12-31T00:00:00Z")), ..AlertFilter::default() };
-    let in_doha = DetailsFilter { path: vec!["city".into()], value: "\"Doha\"".into() };
-    let in_doha = GameFilter { details: Some(in_doha), ..GameFilter::default() };
-    let of_rule = AlertFilter { rule_id: Some(3), ..AlertFilter::default() };
+    odds(&database).await;
+    games(&database).await;
+    news(&database).await;
+    database.drop_now().await;
+}
 
-    // The latest quote of each of a game's 20 selections, however many quotes there are.
-    let cost = cost(&database, async |store| {
-        store.latest(&game, &any(), None, 50).await.map(|page| page.expect("a game").rows.len())
+fn at(text: &str) -> UtcMicros {
+    UtcMicros::parse(text).expect("a time")
+}
+
+const OF_A_GAME: [&str; 2] = ["selections_game_ref_id_sportsbook_market_period_participant_key", "odds_pkey"];
+
+/// The latest quote of each of a game's 20 selections, and what they did, however many quotes there are.
+async fn odds(database: &Database) {
+    let game = GameName { system: "test".into(), id: "g77".into() };
+    let any = SelectionFilter::default();
+    let latest = cost(database, async |store| {
+        store.latest(&game, &any, None, 50).await.map(|page| page.expect("a game").rows.len())
     });
-    cost.await.within(
-        "latest odds",
-        &["selections_game_ref_id_sportsbook_market_period_participant_key", "odds_pkey"],
+    latest.await.within("latest odds", &OF_A_GAME, 200);
+    let movement = cost(database, async |store| {
+        let page = store.movement(&game, &any, Span::default(), None, 50).await;
+        page.map(|page| page.expect("a game").rows.len())
+    });
+    movement.await.within("line movement", &OF_A_GAME, 1_000);
+}
+
+async fn games(database: &Database) {
+    let listed = async |filter: GameFilter, after: Option<GameKey>| {
+        cost(database, async |store| store.games(&filter, after, 50).await.map(|page| page.rows.len())).await
+    };
+    let any = GameFilter::default;
+    let in_2021 = GameKey { micros: at("2021-01-01T00:00:00Z").0, id: 5 };
+    listed(any(), Some(in_2021)).await.within("a page of games", &["games_order"], 200);
+    let (from, until) = (Some(at("2021-01-01T00:00:00Z")), Some(at("2021-01-02T00:00:00Z")));
+    listed(GameFilter { from, until, ..any() }, None).await.within("games of a day", &["games_order"], 200);
+    listed(GameFilter { live: true, ..any() }, None).await.within("live games", &["games_live"], 200);
+    let team = Some("home7".to_owned());
+    let of_a_team = ["games_home_team", "games_away_team"];
+    listed(GameFilter { team, ..any() }, None).await.within("games of a team", &of_a_team, 400);
+    let details = Some(DetailsFilter { path: vec!["city".into()], value: "\"Doha\"".into() });
+    listed(GameFilter { details, ..any() }, None).await.within(
+        "games by their details",
+        &["games_details"],
         200,
     );
-    let cost = self::cost(&database, async |store| {
-        store
-            .movement(&game, &any(), Span::default(), None, 50)
-            .await
-            .map(|page| page.expect("a game").rows.len())
-    });
-    cost.await.within(
-        "line movement",
-        &["selections_game_ref_id_sportsbook_market_period_participant_key", "odds_pkey"],
-        1_000,
-    );
-    let cost = self::cost(&database, async |store| {
-        store.games(&GameFilter::default(), Some(page), 50).await.map(|page| page.rows.len())
-    });
-    cost.await.within("a page of games", &["games_order"], 200);
-    let cost =
-        self::cost(&database, async |store| store.games(&day, None, 50).await.map(|page| page.rows.len()));
-    cost.await.within("games of a day", &["games_order"], 200);
-    let cost =
-        self::cost(&database, async |store| store.games(&live, None, 50).await.map(|page| page.rows.len()));
-    cost.await.within("live games", &["games_live"], 200);
-    let cost =
-        self::cost(&database, async |store| store.games(&team, None, 50).await.map(|page| page.rows.len()));
-    cost.await.within("games of a team", &["games_home_team", "games_away_team"], 400);
-    let cost = self::cost(&database, async |store| {
-        store.game(&game).await.map(|found| usize::from(found.is_some()))
-    });
-    cost.await.within("a game by its name", &["games_pkey", "game_refs_system_external_id_key"], 20);
-    let cost = self::cost(&database, async |store| {
-        store.articles(&spring, None, 50).await.map(|page| page.rows.len())
-    });
-    cost.await.within("articles of a month", &["articles_seen"], 200);
-    let cost = self::cost(&database, async |store| {
-        store.signals(&strong, None, 50).await.map(|page| page.rows.len())
-    });
-    cost.await.within("strong signals", &["sharp_signals_detected"], 600);
-    let cost = self::cost(&database, async |store| {
-        store.analyses(&AnalysisFilter::default(), None, 50).await.map(|page| page.rows.len() + 1)
-    });
-    cost.await.within("analyses", &[], 10);
-    let cost = self::cost(&database, async |store| {
-        store.alerts(&of_rule, None, 50).await.map(|page| page.rows.len())
-    });
-    cost.await.within("alerts of a rule", &["alerts_rule"], 600);
-    let cost = self::cost(&database, async |store| {
-        store.alerts(&since, None, 50).await.map(|page| page.rows.len() + 1)
-    });
-    cost.await.within("alerts since a day", &["alerts_at"], 200);
-    let cost = self::cost(&database, async |store| {
-        store.games(&in_doha, None, 50).await.map(|page| page.rows.len())
-    });
-    cost.await.within("games by their details", &["games_details"], 200);
-    let cost = self::cost(&database, async |store| {
-        store.letter_heads(&LetterFilter::default(), None, 50).await.map(|page| page.rows.len() + 1)
-    });
-    cost.await.within("dead letters", &[], 10);
-    database.drop_now().await;
+    let game = GameName { system: "test".into(), id: "g77".into() };
+    let one = cost(database, async |store| store.game(&game).await.map(|found| found.iter().count()));
+    one.await.within("a game by its name", &["games_pkey", "game_refs_system_external_id_key"], 20);
+}
+
+/// What people write, and what is found in it.
+async fn news(database: &Database) {
+    let (from, until) = (Some(at("2025-04-01T00:00:00Z")), Some(at("2025-05-01T00:00:00Z")));
+    let april = ArticleFilter { from, until, ..ArticleFilter::default() };
+    let articles =
+        cost(database, async |store| store.articles(&april, None, 50).await.map(|page| page.rows.len()));
+    articles.await.within("articles of a month", &["articles_seen"], 200);
+    let alerted = async |filter: AlertFilter| {
+        cost(database, async |store| store.alerts(&filter, None, 50).await.map(|page| page.rows.len())).await
+    };
+    let of_rule = AlertFilter { rule_id: Some(3), ..AlertFilter::default() };
+    alerted(of_rule).await.within("alerts of a rule", &["alerts_rule"], 600);
+    let since = AlertFilter { since: Some(at("2025-10-01T00:00:00Z")), ..AlertFilter::default() };
+    alerted(since).await.within("alerts since a day", &["alerts_at"], 200);
+    let strong = SignalFilter { min_severity: Some(Severity::High), ..SignalFilter::default() };
+    let signals =
+        cost(database, async |store| store.signals(&strong, None, 50).await.map(|page| page.rows.len()));
+    signals.await.within("strong signals", &["sharp_signals_detected"], 600);
 }
 
 /// What a read costs on a connection of its own: a connection that has ended has told all that it counted.
