@@ -230,7 +230,9 @@ type Selection = (String, String, String, String);
 /// The last price and line of every selection, from the file alone.
 fn final_prices() -> HashMap<Selection, (f64, Option<f64>)> {
     let mut last = HashMap::new();
-    each_snapshot(|selection, value| drop(last.insert(selection, value)));
+    each_snapshot(|selection, value| {
+        last.insert(selection, value);
+    });
     last
 }
 
