@@ -230,7 +230,13 @@ async fn probes_metrics_and_a_graceful_stop() {
         format!("ledgerline_records_settled_total{{topic=\"{topic}\",mode=\"live\",outcome=\"applied\"}} 50");
     eventually("the metrics", || async { get(&address, "/metrics").await.contains(&settled).then_some(()) })
         .await;
-    let metrics = get(&address, "/metrics").await;
+    let partitions = format!("ledgerline_topic_partitions{{topic=\"{topic}\"}} 1\n");
+    let level = format!("ledgerline_consumer_lag_seconds{{topic=\"{topic}\",partition=\"0\"}} 0\n");
+    let metrics = eventually("what is measured every few seconds", || async {
+        let metrics = get(&address, "/metrics").await;
+        (metrics.contains(&partitions) && metrics.contains(&level)).then_some(metrics)
+    })
+    .await;
     assert!(metrics.contains("ledgerline_batch_write_seconds_bucket"), "{metrics}");
     assert!(worker.stop().await.success());
     assert!(worker.log().contains("\"in_time\":true"));

@@ -47,6 +47,18 @@ async fn halted(setup: &Setup, worker: &Worker, name: &str) {
     assert!(text.contains(&format!("{name} since ")), "{text}");
 }
 
+/// Waits until a gauge of the one partition is good.
+async fn shows(worker: &Worker, topic: &str, gauge: &str, good: impl Fn(f64) -> bool) {
+    let address = worker.address().await;
+    let series = format!("{gauge}{{topic=\"{topic}\",partition=\"0\"}} ");
+    eventually(gauge, async || {
+        let metrics = get(&address, "/metrics").await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&series))?.parse();
+        value.is_ok_and(&good).then_some(())
+    })
+    .await;
+}
+
 /// An `offsets` command for the one partition, which has to succeed.
 fn order(setup: &Setup, topic: &str, command: &str, more: &[&str]) -> Value {
     let mut args = vec!["offsets", command, "--topic", topic, "--partition", "0"];
@@ -177,6 +189,8 @@ async fn too_many_dead_letters_halt_until_resumed() {
     let mut worker = setup.start();
     halted(&setup, &worker, "dead_letter_budget").await;
     assert_eq!(database.number("select count(*) from dead_letters").await, 0, "nothing is flushed");
+    let lag = "ledgerline_consumer_lag_seconds";
+    shows(&worker, &topic, lag, |seconds| seconds > 0.0 && seconds < 600.0).await;
 
     let vain =
         ["offsets", "resume", "--topic", &topic, "--partition", "0", "--reason", "a test", "--until", "0"];
@@ -185,6 +199,7 @@ async fn too_many_dead_letters_halt_until_resumed() {
     assert_eq!((&resumed["from"], &resumed["to"]), (&json!(0), &json!(305)));
     stored(&database, &topic, 1).await;
     assert_eq!(partition(&setup)["halted"], Value::Null);
+    shows(&worker, &topic, lag, |seconds| seconds == 0.0).await;
     assert!(worker.stop().await.success());
     assert_eq!(database.number("select count(*) from odds").await, 10);
     let stats: Value = serde_json::from_str(&setup.must(&["dlq", "stats", "--json"])).expect("JSON");

@@ -10,6 +10,7 @@ on_both! {
     two_migrators_together_apply_once,
     up_twice_runs_nothing_the_second_time,
     a_database_of_a_newer_program_is_refused_by_name,
+    the_schema_of_a_newer_program_that_still_fits_is_left_alone,
     the_status_names_every_migration,
     the_schema_version_decides_who_may_run,
 }
@@ -51,6 +52,18 @@ async fn a_database_of_a_newer_program_is_refused_by_name(lab: &Lab) {
         assert!(error.contains("20991231000001") && error.contains("newer"), "{error}");
     }
     assert_eq!(lab.database.catalog_text().await, before);
+}
+
+/// A rollback starts the older program's migration again.
+async fn the_schema_of_a_newer_program_that_still_fits_is_left_alone(lab: &Lab) {
+    lab.database.change("insert into __diesel_schema_migrations (version) values ('20991231000001')").await;
+    lab.database.change(&format!("update schema_version set version = {}", SCHEMA_VERSION + 1)).await;
+    let before = lab.database.catalog_text().await;
+    assert!(lab.store.migrate_up().await.expect("nothing to do").is_empty());
+    lab.store.migrate_down().await.expect_err("only the newer program knows the way back");
+    assert_eq!(lab.database.catalog_text().await, before);
+    lab.database.change(&format!("update schema_version set compatible_from = {}", SCHEMA_VERSION + 1)).await;
+    lab.store.migrate_up().await.expect_err("it fits no more");
 }
 
 async fn the_status_names_every_migration(lab: &Lab) {

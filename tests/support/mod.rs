@@ -7,7 +7,9 @@
 
 pub mod catalog;
 pub mod certificates;
+pub mod chart;
 pub mod chromium;
+pub mod expressions;
 pub mod kafka;
 pub mod matchday;
 pub mod postgres;
@@ -15,6 +17,7 @@ pub mod scenes;
 pub mod servers;
 pub mod tables;
 pub mod tls_servers;
+pub mod watchers;
 pub mod wire;
 pub mod worker;
 

@@ -124,9 +124,15 @@ pub fn command(config: &std::path::Path) -> Command {
 
 /// Starts `ledgerline run`; the log goes beside the configuration.
 pub fn start(config: &std::path::Path) -> Worker {
+    let mut command = command(config);
+    command.arg("run");
+    spawn(command, config)
+}
+
+/// Starts a worker that is called in a way of its own.
+pub fn spawn(mut command: Command, config: &std::path::Path) -> Worker {
     let log = config.with_file_name(format!("{}.log", super::unique("worker")));
-    let child = command(config)
-        .arg("run")
+    let child = command
         .stderr(std::fs::File::create(&log).expect("a log file"))
         .stdout(Stdio::null())
         .spawn()

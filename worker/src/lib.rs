@@ -34,6 +34,7 @@ pub mod room;
 pub mod scrapers;
 pub mod source;
 pub mod telemetry;
+pub mod waiting;
 pub mod workers;
 pub mod workflows;
 pub mod writer;

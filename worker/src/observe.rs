@@ -10,10 +10,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::backoff;
+use crate::clock;
 use crate::http::Health;
 use crate::metrics;
-use crate::progress::{Progress, Totals};
+use crate::progress::{PartitionProgress, Progress, Totals};
+use crate::protocol::Partition;
 use crate::source::kafka::KafkaLog;
+use crate::waiting::Waiting;
 
 /// How often lag is measured.
 const LAG_EVERY: Duration = Duration::from_secs(5);
@@ -65,21 +68,49 @@ pub fn per_second(count: u64, seconds: f64) -> u64 {
     if seconds > 0.0 { (count as f64 / seconds) as u64 } else { 0 }
 }
 
-/// Measures how far each assigned partition is behind the end of the log.
-pub async fn measure_lag(pipeline: Arc<Progress>, log: Arc<KafkaLog>) {
+/// Measures how far each assigned partition is behind the end of the log, in records and in time, and how many there are to be
+/// assigned.
+pub async fn measure_lag(pipeline: Arc<Progress>, log: Arc<KafkaLog>, mut waiting: Waiting) {
     let mut ticks = ticks(LAG_EVERY).await;
     loop {
         ticks.tick().await;
-        for (partition, progress) in pipeline.partitions() {
-            let Some(next_offset) = progress.next_offset else { continue };
-            let question = Arc::clone(&log);
-            let range = tokio::task::spawn_blocking(move || question.range(partition)).await;
-            let still_ours = pipeline.partitions().contains_key(&partition);
-            if let (Ok(Ok(range)), true) = (range, still_ours) {
-                pipeline.measured(partition, range.high);
-                metrics::lag(pipeline.topic(), partition, next_offset, range.high);
+        let question = Arc::clone(&log);
+        if let Ok(Ok(partitions)) = tokio::task::spawn_blocking(move || question.partitions()).await {
+            metrics::topic_partitions(pipeline.topic(), partitions.len());
+        }
+        let partitions = pipeline.partitions();
+        for (partition, progress) in &partitions {
+            measure(&pipeline, &log, *partition, progress).await;
+        }
+        let late =
+            partitions.iter().filter_map(|(partition, progress)| Some((*partition, progress.late_at()?)));
+        let seconds = waiting.look(&late.collect(), clock::now()).await;
+        let still_ours = pipeline.partitions();
+        for (partition, progress) in
+            partitions.iter().filter(|(partition, _)| still_ours.contains_key(partition))
+        {
+            match (progress.late_at(), seconds.get(partition)) {
+                (None, _) => metrics::lag_seconds(pipeline.topic(), *partition, 0.0),
+                (Some(_), Some(seconds)) => metrics::lag_seconds(pipeline.topic(), *partition, *seconds),
+                (Some(_), None) => {} // nobody knows: what was known last stays
             }
         }
+    }
+}
+
+async fn measure(
+    pipeline: &Progress,
+    log: &Arc<KafkaLog>,
+    partition: Partition,
+    progress: &PartitionProgress,
+) {
+    let Some(next_offset) = progress.next_offset else { return };
+    let question = Arc::clone(log);
+    let range = tokio::task::spawn_blocking(move || question.range(partition)).await;
+    let still_ours = pipeline.partitions().contains_key(&partition);
+    if let (Ok(Ok(range)), true) = (range, still_ours) {
+        pipeline.measured(partition, range.high);
+        metrics::lag(pipeline.topic(), partition, next_offset, range.high);
     }
 }
 

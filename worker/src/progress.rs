@@ -67,6 +67,12 @@ impl PartitionProgress {
     pub fn lag(&self) -> Option<i64> {
         Some((self.log_end? - self.next_offset?).max(0))
     }
+
+    /// The position, where something is not stored that was in the log when it was last looked at.
+    #[must_use]
+    pub fn late_at(&self) -> Option<i64> {
+        self.next_offset.filter(|next| self.log_end.is_some_and(|end| *next < end))
+    }
 }
 
 impl Progress {

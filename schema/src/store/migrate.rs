@@ -59,11 +59,16 @@ enum Direction {
 }
 
 impl Store {
-    /// Runs every missing migration. Answers the names of those it ran.
+    /// Runs every missing migration. Answers the names of those it ran: none, where the schema is of a newer program and this
+    /// one still fits.
     ///
     /// # Errors
     /// The database has migrations that this program does not know, or one failed; a failed one changed nothing.
     pub async fn migrate_up(&self) -> Result<Vec<String>, StoreError> {
+        // So it is after a rollback: the schema stays, and the program before it still fits.
+        if self.versions().await?.is_some_and(|found| found.version > SCHEMA_VERSION && found.fits()) {
+            return Ok(Vec::new());
+        }
         self.migrate(Direction::Up).await
     }
 
@@ -112,19 +117,37 @@ impl Store {
     /// # Errors
     /// The database did not answer.
     pub async fn schema_state(&self) -> Result<SchemaState, StoreError> {
+        Ok(match self.versions().await? {
+            None => SchemaState::Older { found: 0 },
+            Some(found) if found.version < SCHEMA_VERSION => SchemaState::Older { found: found.version },
+            Some(found) if !found.fits() => SchemaState::Newer { found: found.version },
+            Some(_) => SchemaState::Ready,
+        })
+    }
+
+    async fn versions(&self) -> Result<Option<Versions>, StoreError> {
         let mut session = self.checkout().await?;
         let conn = &mut session.conn();
         if !table_exists(conn, "schema_version").await? {
-            return Ok(SchemaState::Older { found: 0 });
+            return Ok(None);
         }
         let query = schema_version::table.select((schema_version::version, schema_version::compatible_from));
         let rows: Vec<(i32, i32)> = with_conn!(conn, c => query.load(c).await)?;
-        let (found, compatible_from) = rows.as_slice().first().copied().unwrap_or((0, 0));
-        Ok(match () {
-            () if found < SCHEMA_VERSION => SchemaState::Older { found },
-            () if compatible_from > SCHEMA_VERSION => SchemaState::Newer { found },
-            () => SchemaState::Ready,
-        })
+        let first = rows.as_slice().first().copied();
+        Ok(first.map(|(version, compatible_from)| Versions { version, compatible_from }))
+    }
+}
+
+/// What the schema says of itself.
+struct Versions {
+    version: i32,
+    compatible_from: i32,
+}
+
+impl Versions {
+    /// Whether a program of our version may run on it, if it is not too old.
+    fn fits(&self) -> bool {
+        self.compatible_from <= SCHEMA_VERSION
     }
 }
 

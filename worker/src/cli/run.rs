@@ -23,6 +23,7 @@ use crate::progress::Progress;
 use crate::scrapers::{self, Counted};
 use crate::source::SourceError;
 use crate::source::kafka::KafkaLog;
+use crate::waiting::Waiting;
 use crate::workers::Workers;
 use crate::workflows::{self, Work};
 use crate::{backoff, metrics, observe, telemetry};
@@ -151,7 +152,8 @@ fn observe(
     tokio::spawn(observe::upkeep(store.clone(), recorder));
     for (progress, log) in workers.progress.iter().zip(&workers.logs) {
         tokio::spawn(observe::await_kafka(Arc::clone(log), Arc::clone(health)));
-        tokio::spawn(observe::measure_lag(Arc::clone(progress), Arc::clone(log)));
+        let waiting = Waiting::new(&config.kafka, log.topic());
+        tokio::spawn(observe::measure_lag(Arc::clone(progress), Arc::clone(log), waiting));
     }
 }
 

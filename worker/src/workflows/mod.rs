@@ -90,6 +90,7 @@ impl Work {
     pub async fn take_up(&self, workflow: &Workflow, parameters: &Parameters) -> anyhow::Result<Ended> {
         let lease = workflow.lease().context("it was not taken up")?;
         metrics::workflow_became(workflow.kind, State::Running);
+        let _running = metrics::workflow_runs(workflow.kind);
         tracing::info!(
             workflow = workflow.id,
             kind = workflow.kind.name(),
