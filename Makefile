@@ -3,7 +3,7 @@
 
 SERVICES_DIR ?= $(or $(TMPDIR),/tmp)/ledgerline-services-$(shell id -u)
 
-.PHONY: help demo test page-test api-test simulate test-real faults chaos mutants bench services services-stop lint install
+.PHONY: help demo test page-test api-test image-test sbom simulate helm-test alerts-test test-real faults chaos mutants bench services services-stop lint install
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,19 @@ page-test: ## Look at the status page of a real worker with a real browser, whic
 	scripts/browser run -- scripts/services run -- cargo test -p ledgerline-worker --test browser
 api-test: ## Call every operation of the HTTP API with EXAMPLES=50 good and bad inputs (schemathesis, which it installs)
 	scripts/schemathesis run -- scripts/services run -- cargo test -p ledgerline-worker --test schemathesis -- --nocapture
+
+helm-test: alerts-test ## Check the Helm chart: renders, schemas, invariants, refusals, alerts; what it needs is installed
+	scripts/helm test
+
+alerts-test: ## Check the chart's alerts and dashboards with promtool, which it fetches, and that each alert's tests can fail
+	scripts/alerts check
+	scripts/alerts mutants
+
+image-test: ## Build the container image, look at it and run it as a cluster does (hadolint, Buildah, which it installs); as root
+	scripts/image test
+
+sbom: ## Write the list of all parts of the program, C libraries included, to target/ledgerline.cdx.json (CycloneDX)
+	scripts/sbom $${CARGO_TARGET_DIR:-target}/ledgerline.cdx.json
 
 simulate: ## Run the write protocol in SCHEDULES (100000) seeded orders of events, or show the one of SEED
 	LEDGERLINE_SIMULATION_SCHEDULES=$(or $(SCHEDULES),100000) $(if $(SEED),LEDGERLINE_SIMULATION_SEED=$(SEED)) \
