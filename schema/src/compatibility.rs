@@ -170,13 +170,22 @@ fn branches(document: &Value, schema: &Value) -> Vec<Map<String, Value>> {
             (None, Some(word)) if levels > 0 => {
                 let alternatives =
                     schema.remove(word).and_then(|all| all.as_array().cloned()).unwrap_or_default();
-                let objects = alternatives.iter().rev().filter_map(Value::as_object);
-                todo.extend(objects.map(|one| (joined(one, schema.clone()), levels - 1)));
+                let ways = alternatives.iter().rev().filter_map(alternative);
+                todo.extend(ways.map(|one| (joined(&one, schema.clone()), levels - 1)));
             }
             (None | Some(_), _) => found.push(schema),
         }
     }
     found
+}
+
+/// One of several ways; `true` is the one that takes anything, and `false` is none.
+fn alternative(schema: &Value) -> Option<Map<String, Value>> {
+    match schema {
+        Value::Object(schema) => Some(schema.clone()),
+        Value::Bool(true) => Some(Map::new()),
+        Value::Bool(false) | Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+    }
 }
 
 /// Both hold. Where they say different things by one word nobody compares them: the pair has to be equal on both sides.

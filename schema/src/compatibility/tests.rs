@@ -64,6 +64,15 @@ fn what_takes_more_is_no_break() {
 }
 
 #[test]
+fn an_alternative_that_takes_anything_is_one() {
+    let anything = json!({"anyOf": [true, {"type": "null"}]});
+    assert!(!breaks(&anything, &json!({"type": "null"})).is_empty());
+    assert_eq!(breaks(&json!({"type": "string"}), &anything), [""; 0]);
+    let nothing_more = json!({"anyOf": [false, {"type": "null"}]});
+    assert!(!breaks(&json!({"type": "string"}), &nothing_more).is_empty());
+}
+
+#[test]
 fn a_schema_that_refers_to_itself_is_answered() {
     let endless = json!({"$ref": "#"});
     let list = json!({"properties": {"next": {"$ref": "#"}}});
