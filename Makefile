@@ -16,6 +16,7 @@ test: ## Run the tests against real Kafka and PostgreSQL, which it installs, sta
 
 page-test: ## Look at the status page of a real worker with a real browser, which it installs; pictures: target/page
 	scripts/browser run -- scripts/services run -- cargo test -p ledgerline-worker --test browser
+
 api-test: ## Call every operation of the HTTP API with EXAMPLES=50 good and bad inputs (schemathesis, which it installs)
 	scripts/schemathesis run -- scripts/services run -- cargo test -p ledgerline-worker --test schemathesis -- --nocapture
 
