@@ -9,6 +9,10 @@ use crate::events::{RawHeader, RawRecord, Rejection, Rows};
 use crate::scrapers::ScraperTally;
 use crate::time::UtcMicros;
 
+mod segment;
+
+pub use segment::{SEGMENT_FORMAT, SegmentError};
+
 /// What became of the offsets of a range. Their sum is the length of the range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dispositions {
@@ -191,8 +195,8 @@ pub struct Batch {
     pub dead: Vec<DeadRecord>,
     /// The original bytes of all records but tombstones.
     pub records: Records,
-    /// Records without a value.
-    pub tombstones: i64,
+    /// Offsets of the records without a value.
+    pub tombstones: Vec<i64>,
     /// Records that a filter passed over.
     pub skipped: i64,
     /// Which scrapers the records are of.
@@ -209,7 +213,7 @@ impl Batch {
             rows,
             dead: Vec::new(),
             records: Records::default(),
-            tombstones: 0,
+            tombstones: Vec::new(),
             skipped: 0,
             scrapers: ScraperTally::default(),
         }
@@ -258,7 +262,7 @@ impl Batch {
     /// If `offset` lies before the end of the batch.
     pub fn push_tombstone(&mut self, offset: i64) {
         self.advance(offset + 1);
-        self.tombstones += 1;
+        self.tombstones.push(offset);
     }
 
     /// Moves the end over offsets that hold no record.
@@ -297,7 +301,8 @@ impl Batch {
         self.records.bytes.clear();
         self.records.index.clear();
         self.scrapers.restart();
-        (self.from, self.to, self.tombstones, self.skipped) = (from, from, 0, 0);
+        self.tombstones.clear();
+        (self.from, self.to, self.skipped) = (from, from, 0);
     }
 
     /// The dispositions of the range when `dead` of its records are dead letters.
@@ -305,12 +310,13 @@ impl Batch {
     pub fn dispositions(&self, dead: usize) -> Dispositions {
         let records = self.records.len() as i64;
         let dead = dead as i64;
+        let tombstone = self.tombstones.len() as i64;
         Dispositions {
             applied: records - dead,
             dead,
-            tombstone: self.tombstones,
+            tombstone,
             skipped: self.skipped,
-            hole: self.span() - records - self.tombstones - self.skipped,
+            hole: self.span() - records - tombstone - self.skipped,
         }
     }
 

@@ -155,7 +155,7 @@ impl Buffer {
     fn bound(&self) -> Option<Trigger> {
         // Records count as well as rows: a batch of nothing but dead letters and tombstones is bounded too.
         let rows = self.batch.rows.len().max(self.batch.records.len());
-        let rows = rows.max(usize::try_from(self.batch.tombstones).unwrap_or(usize::MAX));
+        let rows = rows.max(self.batch.tombstones.len());
         if rows >= self.limits.rows {
             return Some(Trigger::Rows);
         }

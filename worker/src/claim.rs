@@ -1,11 +1,19 @@
-//! One claim, from the first question to Kafka to the database's answer. Called by the pipeline in a task of its own.
+//! One claim, from the first question to Kafka to the answer of the database or, while that is away, of the spool. Called by the
+//! pipeline in a task of its own.
+//!
+//! What must stay true: what the spool holds of a partition is claimed in the log that it was read from, whatever Kafka says of that
+//! log now; the next claim asks Kafka again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, Position, Store, StoreError};
+use ledgerline_schema::batch::Batch;
+use ledgerline_schema::events::EventKind;
+use ledgerline_schema::store::{
+    Claim, ClaimAnswer, ClaimRequest, Halt, Held, Lineage, LogRange, Position, Store, StoreError,
+};
 use tokio::time::timeout;
 
 use crate::breaker::Breaker;
@@ -14,6 +22,7 @@ use crate::config::Start;
 use crate::dry_run::DryRun;
 use crate::protocol::{ClaimOutcome, Partition};
 use crate::source::Log;
+use crate::spool::TopicSpool;
 
 /// Who claims, and where a group starts that has no position yet.
 #[derive(Clone)]
@@ -34,6 +43,8 @@ pub struct Claimant {
     pub breaker: Arc<Breaker>,
     /// Where the positions are of a line that changes nothing.
     pub dry_run: Option<Arc<DryRun>>,
+    /// Where batches wait while the database is away.
+    pub spool: Option<Arc<TopicSpool>>,
 }
 
 impl Claimant {
@@ -47,25 +58,133 @@ impl Claimant {
             let claim = dry_run.claim(&self.group, partition);
             return claim.map(ClaimOutcome::Claimed).context("the partition is no part of the dry run");
         }
+        if let Some(claim) = self.claim_held(partition).await? {
+            return Ok(ClaimOutcome::Drains(claim));
+        }
         let outcome = self.claim_once(partition, false).await?;
         match outcome {
             // The end of the log was read before the position; an earlier owner may have written in between.
             ClaimOutcome::Halted(Halt::AheadOfLog { .. } | Halt::LogTruncated { .. }) => {
                 self.claim_once(partition, true).await
             }
-            ClaimOutcome::Claimed(_) | ClaimOutcome::Halted(_) | ClaimOutcome::Unknown => Ok(outcome),
+            ClaimOutcome::Claimed(_)
+            | ClaimOutcome::Drains(_)
+            | ClaimOutcome::Halted(_)
+            | ClaimOutcome::Unknown => Ok(outcome),
         }
     }
 
-    async fn claim_once(&self, partition: Partition, second_look: bool) -> anyhow::Result<ClaimOutcome> {
+    /// Claims one partition in the spool.
+    ///
+    /// # Errors
+    /// Kafka or the spool did not answer, or nobody knows where the partition stands.
+    pub async fn claim_spool(
+        &self,
+        partition: Partition,
+        known: Option<i64>,
+    ) -> anyhow::Result<ClaimOutcome> {
+        let spool = self.spool.as_ref().context("there is no spool")?;
+        let request = self.request(partition, false).await?;
+        spool.claim(&request, known).await
+    }
+
+    /// The batch of the spool that goes on at the claim's position.
+    ///
+    /// # Errors
+    /// The spool or the database did not answer.
+    pub async fn fetch(&self, claim: &Claim, kind: EventKind) -> anyhow::Result<Option<Batch>> {
+        let spool = self.spool.as_ref().context("there is no spool")?;
+        ensure!(self.breaker.admit().await, "the database does not answer");
+        let fetched = timeout(self.deadline, spool.fetch(&self.store, claim, kind)).await;
+        let fetched = fetched.context("the database does not answer")?;
+        match &fetched {
+            Ok(_) => self.breaker.answered(),
+            Err(error) => match error.downcast_ref::<StoreError>() {
+                Some(error) => self.breaker.failed(error),
+                None => {}
+            },
+        }
+        fetched
+    }
+
+    /// Claims a partition of which the spool holds what comes next, in the log that it was read from. Null where the spool holds
+    /// nothing that goes on at the database's position.
+    async fn claim_held(&self, partition: Partition) -> anyhow::Result<Option<Claim>> {
+        let Some(spool) = &self.spool else { return Ok(None) };
+        for held in self.held(partition).await {
+            if !self.goes_on(spool, &held).await? {
+                continue;
+            }
+            let request = ClaimRequest {
+                group: Arc::clone(&self.group),
+                lineage: held.lineage.clone(),
+                log: LogRange { low: 0, high: i64::MAX },
+                owner: self.owner.clone(),
+                second_look: false,
+                spooled: None,
+            };
+            let answer = self.in_time(self.store.claim(&request, clock::now())).await?;
+            if let ClaimAnswer::Claimed(claim) = answer {
+                self.tell_spool(spool, &held.lineage, claim.next_offset).await;
+                return Ok(Some(claim));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the spool holds of a partition. Where it cannot be read, the log is asked: it may have the records, too.
+    async fn held(&self, partition: Partition) -> Vec<Held> {
+        let Some(spool) = &self.spool else { return Vec::new() };
+        spool.held(partition).await.unwrap_or_else(|error| {
+            tracing::warn!(kafka.partition = partition, error = format!("{error:#}"), "asking the log alone");
+            Vec::new()
+        })
+    }
+
+    /// Whether a segment of the spool goes on where the database stands in this log. A group that the database does not know any
+    /// more starts where the spool does.
+    async fn goes_on(&self, spool: &TopicSpool, held: &Held) -> anyhow::Result<bool> {
+        let (topic, lineage) = (&held.lineage.topic, &held.lineage);
+        let rows = self.in_time(self.store.partitions(Some(topic))).await?;
+        let ours = rows.iter().find(|row| row.group == *self.group && row.partition == lineage.partition);
+        let Some(row) = ours else {
+            let starts = [(lineage.clone(), held.from)];
+            self.in_time(self.store.start(&self.group, &starts, clock::now())).await?;
+            return Ok(true);
+        };
+        if (&row.cluster_id, &row.topic_id) != (&lineage.cluster_id, &lineage.topic_id) {
+            return Ok(false);
+        }
+        Ok(spool.spool.at(&self.group, lineage, row.next_offset).await?.is_some())
+    }
+
+    /// A spool that cannot be written is no reason not to go on.
+    async fn tell_spool(&self, spool: &TopicSpool, lineage: &Lineage, next_offset: i64) {
+        if let Err(error) = spool.claimed(lineage, next_offset).await {
+            tracing::warn!(kafka.partition = lineage.partition, error = format!("{error:#}"), "going on without the spool");
+        }
+    }
+
+    async fn request(&self, partition: Partition, second_look: bool) -> anyhow::Result<ClaimRequest> {
         let log = Arc::clone(&self.log);
         let (lineage, range) = blocking(move || log.describe(partition)).await?;
         let (group, owner) = (Arc::clone(&self.group), self.owner.clone());
-        let request = ClaimRequest { group, lineage, log: range, owner, second_look };
+        Ok(ClaimRequest { group, lineage, log: range, owner, second_look, spooled: None })
+    }
+
+    async fn claim_once(&self, partition: Partition, second_look: bool) -> anyhow::Result<ClaimOutcome> {
+        let request = self.request(partition, second_look).await?;
+        let spooled = self.held(partition).await.into_iter().find(|held| held.lineage == request.lineage);
+        let request = ClaimRequest { spooled: spooled.map(|held| (held.from, held.to)), ..request };
         // The second round finds the position that the first one made.
         for _ in 0..2 {
             match self.in_time(self.store.claim(&request, clock::now())).await? {
-                ClaimAnswer::Claimed(claim) => return Ok(ClaimOutcome::Claimed(claim)),
+                ClaimAnswer::Claimed(claim) => {
+                    if let Some(spool) = &self.spool {
+                        self.tell_spool(spool, &request.lineage, claim.next_offset).await;
+                    }
+                    return Ok(ClaimOutcome::Claimed(claim));
+                }
                 ClaimAnswer::Halted(halt) => return Ok(ClaimOutcome::Halted(halt)),
                 ClaimAnswer::NoPosition { known_topic: true } => {
                     let starts = [(request.lineage.clone(), request.log.low)];
@@ -108,7 +227,13 @@ impl Claimant {
             return None;
         }
         let positions = self.in_time(self.store.positions(&self.group, topic)).await.ok()?;
-        Some(positions.into_iter().collect())
+        let positions: BTreeMap<Partition, Position> = positions.into_iter().collect();
+        if let Some(spool) = &self.spool
+            && let Err(error) = spool.noted(&positions).await
+        {
+            tracing::warn!(kafka.topic = topic, error = format!("{error:#}"), "going on without the spool");
+        }
+        Some(positions)
     }
 }
 

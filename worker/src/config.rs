@@ -22,8 +22,10 @@ use crate::memory::MemoryConfig;
 use crate::workflows::WorkflowsConfig;
 
 mod http;
+mod store;
 mod topics;
 pub use http::HttpConfig;
+pub use store::{OnOutage, StoreConfig};
 pub use topics::{BatchConfig, Topic, TopicConfig};
 
 /// Everything that can be configured; each section has safe defaults.
@@ -34,6 +36,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// URL, pool and server timeouts.
     pub database: DatabaseConfig,
+    /// What becomes of batches while the database is away.
+    pub store: StoreConfig,
     /// One section per kind of event: `[topics.odds]`. A kind without a section has the defaults.
     pub topics: BTreeMap<String, TopicConfig>,
     /// What all queues, buffers and caches may hold together.
@@ -352,7 +356,8 @@ impl Config {
         self.workflows.check()?;
         self.http.resolved_token()?;
         ensure!(self.log.throughput_every_ms >= 100, "log.throughput_every_ms: must be at least 100");
-        self.database.check().map_err(anyhow::Error::msg)
+        self.database.check().map_err(anyhow::Error::msg)?;
+        self.store.check(self.database.is_embedded()).map_err(anyhow::Error::msg)
     }
 }
 

@@ -15,12 +15,14 @@ use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 mod mode;
+mod spool;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use mode::Mode;
 pub(crate) use mode::Rebalance;
+pub(crate) use spool::{outage, spool_failed, spool_holds, spool_size, spooled};
 use table::*;
 pub use table::{Kind, METRICS, Metric};
 
@@ -54,6 +56,8 @@ fn describe() {
             Kind::Histogram => metrics::describe_histogram!(metric.name, metric.text),
         }
     }
+    outage(false);
+    spool_size(0, 0);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
@@ -89,13 +93,14 @@ pub(crate) fn touch(topic: &str, mode: Mode) {
     for result in ["hit", "miss"] {
         counter!(LOOKUPS, "topic" => topic(), "result" => result).increment(0);
     }
+    spool::touch(&topic());
     counter!(FENCED, "topic" => topic()).increment(0);
     counter!(ATTEMPTS, "topic" => topic()).increment(0);
     counter!(CLIENT_ERRORS, "topic" => topic()).increment(0);
 }
 
 pub(crate) fn dispatched(topic: &str, mode: Mode, batch: &Batch, trigger: Trigger) {
-    let records = batch.records.len() as u64 + count(batch.tombstones) + count(batch.skipped);
+    let records = batch.records.len() as u64 + batch.tombstones.len() as u64 + count(batch.skipped);
     counter!(CONSUMED, "topic" => topic.to_owned(), "mode" => mode.name()).increment(records);
     counter!(FLUSHES, "topic" => topic.to_owned(), "trigger" => trigger.name()).increment(1);
 }

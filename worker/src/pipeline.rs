@@ -1,6 +1,8 @@
 //! The program: one topic, from the source to the database. `Pipeline::run` is the straight line; live consumption, replay and
 //! backfill run it, each with another Source. A redrive has no log to follow: it shares the store's half.
 //!
+//! While the database is away, a line that has a spool writes there; what waits there goes first when it is back (`spool.rs`).
+//!
 //! One OS thread per pipeline. It polls, decodes and decides, and never waits for the database: claims and transactions are
 //! tasks whose answers come back through a channel.
 //!
@@ -12,26 +14,23 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use ledgerline_schema::budget::Budget;
-use ledgerline_schema::store::{Claim, Effort, Halt};
+use ledgerline_schema::batch::Batch;
 use ledgerline_schema::time::UtcMicros;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::backoff;
-use crate::buffer::{Buffer, Trigger};
+use crate::buffer::Trigger;
 use crate::claim::Claimant;
 use crate::clock;
 use crate::config::Topic;
 use crate::lane::{self, Lane, POLL};
 use crate::pace::Terms;
 use crate::progress::Progress;
-use crate::protocol::{
-    Assignment, ClaimOutcome, Command, Event, Partition, PositionOutcome, Protocol, WriteOutcome,
-};
+use crate::protocol::{Assignment, Event, FetchOutcome, Partition, Protocol};
 use crate::room::Room;
 use crate::source::{Message, Source, SourceError, SourceEvent};
-use crate::writer;
+
+mod commands;
 
 /// Messages taken before the answers and the clock are looked at again.
 const MESSAGES_PER_TURN: usize = 512;
@@ -42,6 +41,14 @@ const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// Answers that may wait for the thread: each partition has a question or a timer open, and perhaps those of assignments
 /// before.
 const ANSWERS: usize = 16_384;
+
+/// What a task brings back to the thread.
+enum Answer {
+    /// What happened.
+    Event(Event),
+    /// A batch out of the spool.
+    Segment(Partition, Assignment, Batch),
+}
 
 /// One topic's line.
 pub struct Pipeline<S> {
@@ -55,8 +62,8 @@ pub struct Pipeline<S> {
     room: Room,
     progress: Arc<Progress>,
     runtime: Handle,
-    answers: Receiver<Event>,
-    answer: SyncSender<Event>,
+    answers: Receiver<Answer>,
+    answer: SyncSender<Answer>,
     hour: UtcMicros,
     watch_at: Instant,
     /// One look at a time: a database that hangs must not collect them.
@@ -107,6 +114,7 @@ impl<S: Source> Pipeline<S> {
     pub fn run(&mut self) -> Result<(), SourceError> {
         while !self.progress.is_stopping() {
             self.read()?;
+            self.look_for_outage();
             self.take_answers();
             self.write_due();
             self.watch_positions();
@@ -175,8 +183,32 @@ impl<S: Source> Pipeline<S> {
     }
 
     fn take_answers(&mut self) {
-        while let Ok(event) = self.answers.try_recv() {
-            self.feed(event);
+        while let Ok(answer) = self.answers.try_recv() {
+            self.take_answer(answer);
+        }
+    }
+
+    fn take_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Event(event) => self.feed(event),
+            Answer::Segment(partition, assignment, batch) => {
+                let to = batch.to;
+                if self.protocol.is_fetching(partition, assignment)
+                    && let Some(lane) = self.lanes.get_mut(&partition)
+                {
+                    lane.in_flight = Some(Arc::new(batch));
+                }
+                self.feed(Event::Fetched(partition, assignment, FetchOutcome::Segment(to)));
+            }
+        }
+    }
+
+    /// Tells the protocol that batches go to the spool from now on, or no more.
+    fn look_for_outage(&mut self) {
+        let Some(spool) = &self.claimant.spool else { return };
+        let outage = spool.is_on();
+        if outage != self.protocol.is_outage() {
+            self.feed(if outage { Event::Outage } else { Event::Recovered });
         }
     }
 
@@ -229,122 +261,6 @@ impl<S: Source> Pipeline<S> {
         }
     }
 
-    fn carry_out(&mut self, command: Command) {
-        match command {
-            Command::Claim(partition, assignment) => self.claim(partition, assignment),
-            Command::Consume(partition, offset) => self.consume(partition, offset),
-            Command::Write(partition, assignment, claim, effort) => {
-                self.write(partition, assignment, claim, effort);
-            }
-            Command::AskPosition(partition, assignment, claim) => self.ask(partition, assignment, claim),
-            Command::RetryLater(partition, assignment, attempt) => {
-                let due = Event::RetryDue(partition, assignment);
-                self.spawn(due.clone(), async move {
-                    tokio::time::sleep(backoff::pause(attempt)).await;
-                    due
-                });
-            }
-            Command::Committed(partition, next_offset) => self.committed(partition, next_offset),
-            Command::FoundCommitted(partition, next_offset) => {
-                if let Some((lane, batch)) =
-                    self.lanes.get(&partition).and_then(|lane| Some((lane, lane.in_flight.as_ref()?)))
-                {
-                    lane.count_dead(batch);
-                    self.progress.found_committed(batch);
-                }
-                self.committed(partition, next_offset);
-            }
-            Command::Drop(partition) => {
-                self.lanes.remove(&partition);
-                self.source.stop(partition);
-            }
-            Command::Halt(partition, halt) => self.halt(partition, &halt),
-        }
-    }
-
-    fn claim(&self, partition: Partition, assignment: Assignment) {
-        let (claimant, topic) = (self.claimant.clone(), self.topic.name.clone());
-        self.spawn(Event::ClaimAnswered(partition, assignment, ClaimOutcome::Unknown), async move {
-            let outcome = claimant.claim(partition).await.unwrap_or_else(|error| {
-                let error = format!("{error:#}");
-                tracing::warn!(
-                    kafka.topic = topic,
-                    kafka.partition = partition,
-                    error,
-                    "cannot claim, trying again"
-                );
-                ClaimOutcome::Unknown
-            });
-            Event::ClaimAnswered(partition, assignment, outcome)
-        });
-    }
-
-    fn consume(&mut self, partition: Partition, offset: i64) {
-        let buffer = Buffer::new(self.topic.kind, self.topic.batch, offset).only(self.terms.observed);
-        self.lanes.insert(partition, Lane::new(buffer, Budget::new(self.topic.dead_letters)));
-        self.progress.consuming(partition, offset);
-        if let Err(error) = self.source.consume(partition, offset) {
-            tracing::warn!(kafka.topic = self.topic.name, kafka.partition = partition, %error, "cannot consume");
-            self.feed(Event::ConsumeFailed(partition));
-        }
-    }
-
-    fn write(&mut self, partition: Partition, assignment: Assignment, claim: Claim, effort: Effort) {
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        let Some(batch) = lane.in_flight.clone() else { return };
-        lane.exempt_to = claim.exempt_to;
-        self.hour = self.hour.max(clock::now().hour()); // the clock may step back, the ledger may not
-        let job = writer::Job {
-            claimant: self.claimant.clone(),
-            claim,
-            batch,
-            hour: self.hour,
-            effort,
-            budget: Arc::clone(&lane.budget),
-            progress: Arc::clone(&self.progress),
-            writers: Arc::clone(&self.writers),
-        };
-        self.spawn(Event::WriteEnded(partition, assignment, WriteOutcome::Unknown), async move {
-            Event::WriteEnded(partition, assignment, writer::write(job).await)
-        });
-    }
-
-    fn ask(&self, partition: Partition, assignment: Assignment, claim: Claim) {
-        let claimant = self.claimant.clone();
-        self.spawn(Event::PositionAnswered(partition, assignment, PositionOutcome::Unknown), async move {
-            Event::PositionAnswered(partition, assignment, writer::ask_position(&claimant, &claim).await)
-        });
-    }
-
-    fn committed(&mut self, partition: Partition, next_offset: i64) {
-        if let Some(lane) = self.lanes.get_mut(&partition) {
-            lane.settle(&self.room);
-        }
-        self.source.commit(partition, next_offset);
-        self.progress.committed(partition, next_offset);
-    }
-
-    fn halt(&self, partition: Partition, halt: &Halt) {
-        self.progress.halted(partition, halt);
-        tracing::error!(
-            kafka.topic = self.topic.name,
-            kafka.partition = partition,
-            reason = halt.name(),
-            "partition halted: {halt}; an operator has to decide"
-        );
-    }
-
-    /// Runs a task whose event comes back to this thread. One that panics brings `otherwise`: no question stays open.
-    fn spawn(&self, otherwise: Event, task: impl Future<Output = Event> + Send + 'static) {
-        let answer = self.answer.clone();
-        let task = self.runtime.spawn(task);
-        self.runtime.spawn(async move {
-            let event = task.await.unwrap_or(otherwise);
-            // Fails only when the pipeline has ended, and then nobody needs it.
-            let _ = answer.send(event);
-        });
-    }
-
     /// Some lane can take nothing and is not held back yet: the next message might be for it.
     fn is_saturated(&self) -> bool {
         self.lanes.values().any(|lane| lane.full_since.is_some() && !lane.held)
@@ -379,7 +295,7 @@ impl<S: Source> Pipeline<S> {
 
     fn await_answer(&mut self, timeout: Duration) {
         match self.answers.recv_timeout(timeout) {
-            Ok(event) => self.feed(event),
+            Ok(answer) => self.take_answer(answer),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }

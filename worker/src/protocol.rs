@@ -5,79 +5,32 @@
 //! - per partition and assignment at most one question or transaction is under way; an answer to an older one is ignored;
 //! - a partition is consumed only from the position that its claim answered;
 //! - after anything but "committed", the database is asked for its position before a batch is written again;
-//! - a fence, a revocation and a halt drop what is buffered: the database's position says where to read again.
+//! - a fence, a revocation and a halt drop what is buffered: the database's position says where to read again;
+//! - while the database is away, batches may go to a spool instead, from the position that it is known to have had last; when it is
+//!   back, what the spool holds of a partition goes there before anything that is newer.
 
 use std::collections::BTreeMap;
 
-use ledgerline_schema::store::{Claim, Effort, Halt, Position};
+use ledgerline_schema::store::Position;
 
+mod entry;
 mod messages;
 
-pub use messages::{Assignment, ClaimOutcome, Command, Event, Partition, PositionOutcome, WriteOutcome};
+use entry::{Entry, Route, State};
 
-/// What is under way for one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    /// A claim was asked for.
-    Claiming { attempt: u32 },
-    /// A claim failed or was fenced; another follows after a pause.
-    WaitingToClaim { attempt: u32 },
-    /// Consumed; nothing under way.
-    Idle { claim: Claim },
-    /// The transaction of [from, to) is under way.
-    Writing { claim: Claim, flight: Flight },
-    /// The database was asked whether [from, to) is in.
-    Asking { claim: Claim, flight: Flight },
-    /// [from, to) is not known to be in; after a pause the database is asked.
-    WaitingToAsk { claim: Claim, flight: Flight },
-    /// [from, to) is known not to be in; after a pause it is written again.
-    WaitingToWrite { claim: Claim, flight: Flight },
-    /// An operator has to decide; whether he has is asked from time to time.
-    Halted { halt: Halt },
-    /// As `Halted`, while the claim that asks is under way.
-    AskingOperator { halt: Halt },
-}
-
-/// Pauses in a row as after that many failures: how soon a halted partition notices an operator's decision.
-const HALTED_ATTEMPT: u32 = u32::MAX;
-/// Refusals in a row after which the batch is searched for the records that the database refuses.
-const REFUSALS: u32 = 2;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Flight {
-    from: i64,
-    to: i64,
-    attempt: u32,
-    /// How often in a row the database answered and refused.
-    refusals: u32,
-}
-
-impl Flight {
-    fn next_attempt(self) -> Self {
-        Self { attempt: self.attempt.saturating_add(1), ..self }
-    }
-
-    fn effort(self) -> Effort {
-        if self.refusals < REFUSALS { Effort::Whole } else { Effort::Isolate }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    assignment: Assignment,
-    state: State,
-    /// Claims in a row that led to no commit; the pause before the next one grows with them.
-    vain_claims: u32,
-    /// Whether the position was looked at since our last claim or commit.
-    quiet: bool,
-}
+pub use messages::{
+    Assignment, ClaimOutcome, Command, Event, FetchOutcome, Partition, Place, PositionOutcome, WriteOutcome,
+};
 
 /// The protocol of one topic in one process.
 #[derive(Debug, Default)]
 pub struct Protocol {
     partitions: BTreeMap<Partition, Entry>,
     last_assignment: Assignment,
-    draining: bool,
+    /// The database is away, and has been for so long that batches go to the spool.
+    outage: bool,
+    /// No more batches.
+    ending: bool,
 }
 
 impl Protocol {
@@ -97,9 +50,14 @@ impl Protocol {
             Event::PositionAnswered(partition, assignment, outcome) => {
                 self.step(partition, assignment, |entry, _| entry.position_answered(partition, outcome))
             }
-            Event::RetryDue(partition, assignment) => {
-                self.step(partition, assignment, |entry, draining| entry.retry_due(partition, draining))
+            Event::Fetched(partition, assignment, outcome) => {
+                self.step(partition, assignment, |entry, ending| entry.fetched(partition, outcome, ending))
             }
+            Event::RetryDue(partition, assignment) => {
+                self.step(partition, assignment, |entry, ending| entry.retry_due(partition, ending))
+            }
+            Event::Outage => self.turn(true),
+            Event::Recovered => self.turn(false),
             Event::ConsumeFailed(partition) => self.reclaim(&[partition]),
             Event::OffsetsLost => self.reclaim(&self.partitions.keys().copied().collect::<Vec<_>>()),
             Event::PositionsSeen(None) => Vec::new(),
@@ -108,7 +66,7 @@ impl Protocol {
                 self.reclaim(&overruled)
             }
             Event::Drain => {
-                self.draining = true;
+                self.ending = true;
                 Vec::new()
             }
         }
@@ -117,14 +75,35 @@ impl Protocol {
     /// Whether a batch of the partition may be handed over now.
     #[must_use]
     pub fn can_write(&self, partition: Partition) -> bool {
-        !self.draining
+        !self.ending
             && self.partitions.get(&partition).is_some_and(|entry| matches!(entry.state, State::Idle { .. }))
     }
 
     /// Whether the partition is consumed: its messages belong into the buffer.
     #[must_use]
     pub fn is_consuming(&self, partition: Partition) -> bool {
-        self.partitions.get(&partition).is_some_and(|entry| entry.state.claim().is_some())
+        self.partitions
+            .get(&partition)
+            .is_some_and(|entry| entry.route != Route::Draining && entry.state.claim().is_some())
+    }
+
+    /// Whether this assignment of the partition waits for what comes out of the spool.
+    #[must_use]
+    pub fn is_fetching(&self, partition: Partition, assignment: Assignment) -> bool {
+        let entry = self.partitions.get(&partition).filter(|entry| entry.assignment == assignment);
+        entry.is_some_and(|entry| matches!(entry.state, State::Fetching { .. }))
+    }
+
+    /// Whether batches go to the spool.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        self.outage
+    }
+
+    /// Where the partition's batches go.
+    #[must_use]
+    pub fn place(&self, partition: Partition) -> Place {
+        self.partitions.get(&partition).map_or(Place::Database, |entry| entry.route.place())
     }
 
     /// Whether no transaction and no question about one is under way, so that the process may end.
@@ -137,6 +116,8 @@ impl Protocol {
             | State::Idle { .. }
             | State::WaitingToAsk { .. }
             | State::WaitingToWrite { .. }
+            | State::Fetching { .. }
+            | State::WaitingToFetch { .. }
             | State::Halted { .. }
             | State::AskingOperator { .. } => true,
         })
@@ -145,9 +126,39 @@ impl Protocol {
     fn assigned(&mut self, partition: Partition) -> Vec<Command> {
         self.last_assignment += 1;
         let assignment = self.last_assignment;
-        let state = State::Claiming { attempt: 0 };
-        self.partitions.insert(partition, Entry { assignment, state, vain_claims: 0, quiet: false });
-        vec![Command::Claim(partition, assignment)]
+        let entry = Entry {
+            assignment,
+            state: State::Claiming { attempt: 0 },
+            route: if self.outage { Route::Spooling } else { Route::Live },
+            known: None,
+            vain_claims: 0,
+            quiet: false,
+        };
+        let claim = entry.claim_command(partition);
+        self.partitions.insert(partition, entry);
+        vec![claim]
+    }
+
+    /// The database is away for long, or back: every partition goes the other way. What is under way there is left alone: whether it
+    /// commits or not, the position says so later.
+    fn turn(&mut self, outage: bool) -> Vec<Command> {
+        if self.ending || self.outage == outage {
+            return Vec::new();
+        }
+        self.outage = outage;
+        let mut commands = Vec::new();
+        for (partition, entry) in &mut self.partitions {
+            let stays = match entry.route {
+                Route::Live | Route::Draining => !outage || entry.state.is_halted(),
+                Route::Spooling => outage,
+            };
+            if !stays {
+                self.last_assignment += 1;
+                entry.assignment = self.last_assignment;
+                commands.extend(entry.turn(*partition, outage));
+            }
+        }
+        commands
     }
 
     fn revoked(&mut self, partition: Partition) -> Vec<Command> {
@@ -158,7 +169,7 @@ impl Protocol {
     }
 
     fn batch_ready(&mut self, partition: Partition, from: i64, to: i64) -> Vec<Command> {
-        if self.draining {
+        if self.ending {
             return Vec::new();
         }
         let Some(entry) = self.partitions.get_mut(&partition) else { return Vec::new() };
@@ -168,9 +179,7 @@ impl Protocol {
             claim.next_offset, from,
             "partition {partition}: a batch must start where the last one ended"
         );
-        let flight = Flight { from, to, attempt: 0, refusals: 0 };
-        entry.state = State::Writing { claim: claim.clone(), flight };
-        vec![Command::Write(partition, entry.assignment, claim, flight.effort())]
+        vec![entry.write(partition, claim, to)]
     }
 
     /// Idle partitions that the database has moved. Where a transaction is under way it finds out itself.
@@ -188,7 +197,7 @@ impl Protocol {
         let mut commands = Vec::new();
         for partition in partitions {
             let Some(entry) = self.partitions.get_mut(partition) else { continue };
-            if entry.state.claim().is_some() {
+            if entry.route != Route::Draining && entry.state.claim().is_some() {
                 self.last_assignment += 1;
                 entry.assignment = self.last_assignment;
                 commands.extend(entry.claim_again(*partition));
@@ -205,176 +214,8 @@ impl Protocol {
         next: impl FnOnce(&mut Entry, bool) -> Vec<Command>,
     ) -> Vec<Command> {
         match self.partitions.get_mut(&partition) {
-            Some(entry) if entry.assignment == assignment => next(entry, self.draining),
+            Some(entry) if entry.assignment == assignment => next(entry, self.ending),
             Some(_) | None => Vec::new(),
-        }
-    }
-}
-
-impl State {
-    /// The claim under which the partition is consumed.
-    fn claim(&self) -> Option<&Claim> {
-        match self {
-            Self::Idle { claim }
-            | Self::Writing { claim, .. }
-            | Self::Asking { claim, .. }
-            | Self::WaitingToAsk { claim, .. }
-            | Self::WaitingToWrite { claim, .. } => Some(claim),
-            Self::Claiming { .. }
-            | Self::WaitingToClaim { .. }
-            | Self::Halted { .. }
-            | Self::AskingOperator { .. } => None,
-        }
-    }
-}
-
-impl Entry {
-    /// An answer may be older than our last claim or commit; the first one after it is believed only where it shows a higher
-    /// epoch. Where nothing has moved since, any other position means that the database has gone back in time.
-    fn is_overruled(&mut self, at: Option<Position>) -> bool {
-        let State::Idle { claim } = &self.state else { return false };
-        let quiet = std::mem::replace(&mut self.quiet, true);
-        let ours = Position { next_offset: claim.next_offset, epoch: claim.epoch };
-        at.is_some_and(|at| at.epoch > claim.epoch) || (quiet && at != Some(ours))
-    }
-
-    fn claim_answered(&mut self, partition: Partition, outcome: ClaimOutcome) -> Vec<Command> {
-        let (attempt, known_halt) = match &self.state {
-            State::Claiming { attempt } => (*attempt, None),
-            State::AskingOperator { halt } => (HALTED_ATTEMPT, Some(halt.clone())),
-            State::WaitingToClaim { .. }
-            | State::Idle { .. }
-            | State::Writing { .. }
-            | State::Asking { .. }
-            | State::WaitingToAsk { .. }
-            | State::WaitingToWrite { .. }
-            | State::Halted { .. } => return Vec::new(),
-        };
-        match (outcome, known_halt) {
-            (ClaimOutcome::Claimed(claim), _) => {
-                let from = claim.next_offset;
-                self.quiet = false;
-                self.state = State::Idle { claim };
-                vec![Command::Consume(partition, from)]
-            }
-            (ClaimOutcome::Halted(halt), Some(known)) if known.name() == halt.name() => {
-                self.stay_halted(partition, halt)
-            }
-            (ClaimOutcome::Halted(halt), _) => self.halted(partition, halt),
-            (ClaimOutcome::Unknown, Some(halt)) => self.stay_halted(partition, halt),
-            (ClaimOutcome::Unknown, None) => self.claim_later(partition, attempt.saturating_add(1)),
-        }
-    }
-
-    fn halted(&mut self, partition: Partition, halt: Halt) -> Vec<Command> {
-        let mut commands = vec![Command::Halt(partition, halt.clone())];
-        commands.extend(self.stay_halted(partition, halt));
-        commands
-    }
-
-    fn stay_halted(&mut self, partition: Partition, halt: Halt) -> Vec<Command> {
-        self.state = State::Halted { halt };
-        vec![Command::RetryLater(partition, self.assignment, HALTED_ATTEMPT)]
-    }
-
-    fn claim_later(&mut self, partition: Partition, attempt: u32) -> Vec<Command> {
-        self.state = State::WaitingToClaim { attempt };
-        vec![Command::RetryLater(partition, self.assignment, attempt)]
-    }
-
-    fn write_ended(&mut self, partition: Partition, outcome: WriteOutcome) -> Vec<Command> {
-        let State::Writing { claim, flight } = &self.state else { return Vec::new() };
-        let (claim, flight) = (claim.clone(), *flight);
-        match outcome {
-            WriteOutcome::Committed => {
-                self.committed(claim, flight.to);
-                vec![Command::Committed(partition, flight.to)]
-            }
-            WriteOutcome::Fenced => self.claim_again(partition),
-            WriteOutcome::Halted(halt) => {
-                let mut commands = vec![Command::Drop(partition)];
-                commands.extend(self.halted(partition, halt));
-                commands
-            }
-            WriteOutcome::Refused => {
-                let refusals = flight.refusals.saturating_add(1);
-                self.ask_later(partition, claim, Flight { refusals, ..flight })
-            }
-            WriteOutcome::NotTried => self.write_later(partition, claim, flight.next_attempt()),
-            WriteOutcome::Unknown => self.ask_later(partition, claim, Flight { refusals: 0, ..flight }),
-        }
-    }
-
-    fn write_later(&mut self, partition: Partition, claim: Claim, flight: Flight) -> Vec<Command> {
-        self.state = State::WaitingToWrite { claim, flight };
-        vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
-    }
-
-    fn ask_later(&mut self, partition: Partition, claim: Claim, flight: Flight) -> Vec<Command> {
-        self.state = State::WaitingToAsk { claim, flight };
-        vec![Command::RetryLater(partition, self.assignment, flight.attempt)]
-    }
-
-    fn committed(&mut self, mut claim: Claim, to: i64) {
-        claim.next_offset = to;
-        self.vain_claims = 0;
-        self.quiet = false;
-        self.state = State::Idle { claim };
-    }
-
-    /// The claim is void, or nobody knows whether the log still fits it. If the group still says that the partition is ours,
-    /// the next claim says so too; the growing pause keeps two claimants from chasing each other.
-    fn claim_again(&mut self, partition: Partition) -> Vec<Command> {
-        self.vain_claims = self.vain_claims.saturating_add(1);
-        let mut commands = vec![Command::Drop(partition)];
-        commands.extend(self.claim_later(partition, self.vain_claims));
-        commands
-    }
-
-    fn position_answered(&mut self, partition: Partition, outcome: PositionOutcome) -> Vec<Command> {
-        let State::Asking { claim, flight } = &self.state else { return Vec::new() };
-        let (claim, flight) = (claim.clone(), flight.next_attempt());
-        match outcome {
-            PositionOutcome::Unknown => self.ask_later(partition, claim, flight),
-            PositionOutcome::Known(Some(at)) if at.epoch == claim.epoch && at.next_offset == flight.to => {
-                self.committed(claim, flight.to);
-                vec![Command::FoundCommitted(partition, flight.to)]
-            }
-            PositionOutcome::Known(Some(at)) if at.epoch == claim.epoch && at.next_offset == flight.from => {
-                self.write_later(partition, claim, flight)
-            }
-            PositionOutcome::Known(Some(_) | None) => self.claim_again(partition),
-        }
-    }
-
-    fn retry_due(&mut self, partition: Partition, draining: bool) -> Vec<Command> {
-        if draining {
-            return Vec::new(); // the next process asks the database itself
-        }
-        match &self.state {
-            State::WaitingToClaim { attempt } => {
-                self.state = State::Claiming { attempt: *attempt };
-                vec![Command::Claim(partition, self.assignment)]
-            }
-            State::WaitingToAsk { claim, flight } => {
-                let claim = claim.clone();
-                self.state = State::Asking { claim: claim.clone(), flight: *flight };
-                vec![Command::AskPosition(partition, self.assignment, claim)]
-            }
-            State::WaitingToWrite { claim, flight } => {
-                let (claim, flight) = (claim.clone(), *flight);
-                self.state = State::Writing { claim: claim.clone(), flight };
-                vec![Command::Write(partition, self.assignment, claim, flight.effort())]
-            }
-            State::Halted { halt } => {
-                self.state = State::AskingOperator { halt: halt.clone() };
-                vec![Command::Claim(partition, self.assignment)]
-            }
-            State::Claiming { .. }
-            | State::Idle { .. }
-            | State::Writing { .. }
-            | State::Asking { .. }
-            | State::AskingOperator { .. } => Vec::new(),
         }
     }
 }

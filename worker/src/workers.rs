@@ -18,6 +18,7 @@ use crate::pipeline::Pipeline;
 use crate::progress::Progress;
 use crate::source::SourceError;
 use crate::source::kafka::{KafkaLog, KafkaSource, group_of};
+use crate::stand_in::StandIn;
 
 /// How long leaving the group may take; kept back from the time to drain. A group that is being rebalanced answers only when
 /// it is done, which takes its members a heartbeat or two.
@@ -47,15 +48,18 @@ impl Workers {
         topics: &[Topic],
         store: &Store,
         progress: Arc<[Arc<Progress>]>,
+        stand_in: Option<&StandIn>,
     ) -> anyhow::Result<Self> {
         let (report, ended) = mpsc::channel(topics.len().max(1));
         let (mut threads, mut logs) = (Vec::new(), Vec::new());
-        let breaker = Arc::new(Breaker::default());
+        let breaker = stand_in.map_or_else(Arc::default, |stand_in| Arc::clone(&stand_in.breaker));
         for (topic, done) in topics.iter().zip(progress.iter()) {
             let source = KafkaSource::subscribe(&config.kafka_for(topic.kind), &topic.name)?;
             let log = Arc::new(KafkaLog::new(&config.kafka, &topic.name)?);
+            let group: Arc<str> = group_of(&config.kafka, &topic.name).into();
+            let spool = stand_in.map(|stand_in| stand_in.of_topic(&group, &topic.name));
             let claimant = Claimant {
-                group: group_of(&config.kafka, &topic.name).into(),
+                group,
                 owner: owner(),
                 start: config.kafka.start,
                 store: store.clone(),
@@ -63,6 +67,7 @@ impl Workers {
                 deadline: config.database.deadline(),
                 breaker: Arc::clone(&breaker),
                 dry_run: None,
+                spool,
             };
             let pipeline =
                 Pipeline::new(topic.clone(), source, claimant, Arc::clone(done), Handle::current());

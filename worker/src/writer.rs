@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::claim::Claimant;
 use crate::clock;
 use crate::progress::Progress;
-use crate::protocol::{PositionOutcome, WriteOutcome};
+use crate::protocol::{Place, PositionOutcome, WriteOutcome};
 
 /// Deadlines that the search for refused records may take: thousands of statements instead of a few. As many refused records
 /// as the budget allows are found within one on a healthy server.
@@ -29,6 +29,8 @@ const ISOLATION_OF_ALL: u32 = 10;
 pub struct Job {
     /// Whose it is: the database, and how it is asked.
     pub claimant: Claimant,
+    /// Where to.
+    pub place: Place,
     /// Under which right.
     pub claim: Claim,
     /// What.
@@ -47,6 +49,11 @@ pub struct Job {
 
 /// Writes one batch and counts it.
 pub async fn write(job: Job) -> WriteOutcome {
+    match (job.place, &job.claimant.spool) {
+        (Place::Spool, Some(spool)) => return spool.keep(&job).await,
+        (Place::Spool, None) => return WriteOutcome::NotTried,
+        (Place::Database, _) => {}
+    }
     let Ok(_turn) = job.writers.acquire().await else { return WriteOutcome::NotTried };
     // Nothing has begun: where the process ends and the database is away, the next owner writes it.
     let hopeless = job.progress.is_stopping() && !job.claimant.breaker.is_healthy();
@@ -113,13 +120,19 @@ async fn write_in_time(job: &Job) -> Result<WriteReport, WriteError> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// The value, whatever became of who held it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks what became of a transaction whose end is not known.
-pub async fn ask_position(claimant: &Claimant, claim: &Claim) -> PositionOutcome {
-    let Claimant { store, deadline, breaker, dry_run, .. } = claimant;
+pub async fn ask_position(claimant: &Claimant, place: Place, claim: &Claim) -> PositionOutcome {
+    let Claimant { store, deadline, breaker, dry_run, spool, .. } = claimant;
+    match (place, spool) {
+        (Place::Spool, Some(spool)) => return spool.position(claim).await,
+        (Place::Spool, None) => return PositionOutcome::Unknown,
+        (Place::Database, _) => {}
+    }
     if let Some(dry_run) = dry_run {
         return PositionOutcome::Known(dry_run.position(claim));
     }

@@ -50,6 +50,8 @@ pub struct ClaimRequest {
     pub owner: String,
     /// Whether the log was asked again after a position beyond its end.
     pub second_look: bool,
+    /// What the asking worker's spool holds of this log: from its first offset to behind its last one.
+    pub spooled: Option<(i64, i64)>,
 }
 
 /// The right to write one partition, until somebody else claims it.
@@ -278,7 +280,10 @@ fn find_halt(stored: &Stored, request: &ClaimRequest, next: i64) -> Option<Halt>
         return Some(Halt::TopicRecreated);
     }
     if next < low {
-        return Some(Halt::RetentionPassed { next, low });
+        return Some(match request.spooled {
+            Some((spooled, to)) if to > next => Halt::SpoolGap { next, low, spooled },
+            Some(_) | None => Halt::RetentionPassed { next, low },
+        });
     }
     if next <= high {
         return None;
@@ -292,6 +297,7 @@ fn is_certain(halt: &Halt, request: &ClaimRequest) -> bool {
     match halt {
         Halt::LogTruncated { .. } | Halt::AheadOfLog { .. } => request.second_look,
         Halt::RetentionPassed { .. }
+        | Halt::SpoolGap { .. }
         | Halt::TopicRecreated
         | Halt::OtherCluster
         | Halt::DeadLetterBudget { .. } => true,

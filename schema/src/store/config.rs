@@ -134,6 +134,12 @@ impl DatabaseConfig {
         }
     }
 
+    /// Whether the URL names a file; no, where it cannot be read.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.resolved_url().is_ok_and(|url| scheme(&url) == Some("sqlite"))
+    }
+
     /// When a transaction counts as lost: above everything that the pool and the server take before they give up themselves.
     #[must_use]
     pub fn deadline(&self) -> Duration {

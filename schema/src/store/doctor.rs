@@ -53,6 +53,28 @@ pub struct Server {
     pub now: UtcMicros,
 }
 
+#[derive(QueryableByName)]
+struct TakesWrites {
+    #[diesel(sql_type = Bool)]
+    takes_writes: bool,
+}
+
+impl Store {
+    /// Whether the database takes writes at all: neither a standby nor read-only.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn takes_writes(&self) -> Result<bool, StoreError> {
+        let mut session = self.checkout().await?;
+        let Conn::Postgres(c) = session.conn() else { return Ok(true) };
+        let query = diesel::sql_query(
+            "select not pg_is_in_recovery() and not current_setting('transaction_read_only')::bool as takes_writes",
+        );
+        let rows: Vec<TakesWrites> = query.load(c).await?;
+        Ok(rows.iter().any(|row| row.takes_writes))
+    }
+}
+
 /// A setting of the session.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub struct Setting {

@@ -13,6 +13,15 @@ pub enum Halt {
         /// Oldest offset that is kept.
         low: i64,
     },
+    /// As `RetentionPassed`, and the worker's spool holds records, but only later ones: they are kept.
+    SpoolGap {
+        /// Where we would go on.
+        next: i64,
+        /// Oldest offset that Kafka keeps.
+        low: i64,
+        /// First offset that the spool holds.
+        spooled: i64,
+    },
     /// Our position lies beyond the end of the same topic: the brokers lost its newest records.
     LogTruncated {
         /// Where we would go on, and where the log ended when it was seen.
@@ -43,6 +52,7 @@ impl Halt {
     pub fn name(&self) -> &'static str {
         match self {
             Self::RetentionPassed { .. } => "retention_passed",
+            Self::SpoolGap { .. } => "spool_gap",
             Self::LogTruncated { .. } => "log_truncated",
             Self::AheadOfLog { .. } => "ahead_of_log",
             Self::TopicRecreated => "topic_recreated",
@@ -56,7 +66,10 @@ impl Halt {
     pub(super) fn stays(&self) -> bool {
         match self {
             Self::LogTruncated { .. } | Self::AheadOfLog { .. } | Self::DeadLetterBudget { .. } => true,
-            Self::RetentionPassed { .. } | Self::TopicRecreated | Self::OtherCluster => false,
+            Self::RetentionPassed { .. }
+            | Self::SpoolGap { .. }
+            | Self::TopicRecreated
+            | Self::OtherCluster => false,
         }
     }
 
@@ -71,8 +84,9 @@ impl Halt {
     }
 
     /// Every name, so that a gauge exists for each.
-    pub const NAMES: [&'static str; 6] = [
+    pub const NAMES: [&'static str; 7] = [
         "retention_passed",
+        "spool_gap",
         "log_truncated",
         "ahead_of_log",
         "topic_recreated",
@@ -87,6 +101,11 @@ impl fmt::Display for Halt {
             Self::RetentionPassed { next, low } => {
                 write!(f, "offsets {next} to {low} were deleted by retention before they were read")
             }
+            Self::SpoolGap { next, low, spooled } => write!(
+                f,
+                "offsets {next} to {low} were deleted by retention before they were stored, and this worker's spool, which is kept, \
+                 starts at {spooled}"
+            ),
             Self::LogTruncated { detail } | Self::AheadOfLog { detail } => f.write_str(detail),
             Self::TopicRecreated => f.write_str("the topic was deleted and made again"),
             Self::OtherCluster => {

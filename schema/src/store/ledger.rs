@@ -6,11 +6,11 @@ use diesel::query_dsl::methods::FilterDsl as _;
 use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 
-use super::claim::Claim;
+use super::claim::{Claim, Lineage};
 use super::error::StoreError;
 use super::{Conn, Store, Wire, with_conn};
 use crate::batch::{Dispositions, RowCounts};
-use crate::schema::offset_ledger as ledger;
+use crate::schema::{lineages, offset_ledger as ledger};
 use crate::time::UtcMicros;
 
 /// One range with its dispositions, to be added to the ledger.
@@ -45,6 +45,36 @@ impl Store {
         }
         Ok((offsets, sums))
     }
+}
+
+impl Store {
+    /// The ranges of a log behind `from` that a group's ledger accounts for, in order; what an operator gave up is not in them.
+    pub(super) async fn stored_ranges(
+        &self,
+        group: &str,
+        lineage: &Lineage,
+        from: i64,
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
+        let query = ledger::table
+            .inner_join(lineages::table.on(lineages::id.eq(ledger::lineage_id)))
+            .select((ledger::from_offset, ledger::to_offset))
+            .order((ledger::from_offset, ledger::to_offset));
+        let of_log = lineages::cluster_id
+            .eq(&lineage.cluster_id)
+            .and(lineages::topic_id.eq(&lineage.topic_id))
+            .and(lineages::topic.eq(&lineage.topic))
+            .and(lineages::partition.eq(lineage.partition));
+        let stored = ledger::to_offset.gt(from).and(ledger::lost.eq(0));
+        let query = QueryDsl::filter(query, ledger::consumer_group.eq(group).and(stored).and(of_log));
+        let mut session = self.checkout().await?;
+        Ok(with_conn!(&mut session.conn(), c => query.load(c).await)?)
+    }
+}
+
+/// Whether the ranges, in order, leave no offset of [from, to) out.
+pub(super) fn covers(ranges: &[(i64, i64)], from: i64, to: i64) -> bool {
+    let reached = ranges.iter().fold(from, |at, (start, end)| if *start <= at { at.max(*end) } else { at });
+    reached >= to
 }
 
 /// Extends the ledger. Answers false where the row of this hour does not end at `from`: the range is not ours to add.

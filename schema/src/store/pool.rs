@@ -9,7 +9,7 @@ use bb8::{ManageConnection, PooledConnection, QueueStrategy};
 use super::PoolConfig;
 use super::error::StoreError;
 use super::intern::Known;
-use super::rows::Look;
+use super::rows::{Keeps, Look};
 
 /// A pooled connection and what belongs to it: ids interned on this connection are forgotten with it, because after a
 /// failover a sequence may hand out an id again.
@@ -20,12 +20,14 @@ pub struct Session<C> {
     pub(super) broken: bool,
     /// Whether the last batch met rows that were stored already: then the next one may, too.
     pub(super) look: Look,
+    /// What becomes of a batch that is written over it.
+    pub(super) keeps: Keeps,
 }
 
 impl<C> Session<C> {
     pub(super) fn new(conn: C, cached_selections: usize) -> Self {
         let known = Known::new(cached_selections);
-        Self { conn, known, broken: false, look: Look::OnlyIfRefused }
+        Self { conn, known, broken: false, look: Look::OnlyIfRefused, keeps: Keeps::Rows }
     }
 }
 

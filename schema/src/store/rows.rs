@@ -43,6 +43,15 @@ pub enum Effort {
     Isolate,
 }
 
+/// What a store keeps of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeps {
+    /// The rows of its records, its dead letters and its account.
+    Rows,
+    /// The batch as it came: a spool.
+    Segments,
+}
+
 /// Whether the keys of quotes are looked up before they are inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {

@@ -15,10 +15,10 @@ use super::claim::{Position, lock_position, mark_halted};
 use super::error::{StoreError, WriteError};
 use super::intern::{Interned, Known, Lookups, intern};
 use super::pool::Session;
-use super::rows::{Applied, Look, OddsRow, WriteJob};
+use super::rows::{Applied, Keeps, Look, OddsRow, WriteJob};
 use super::{
     AsyncSqlite, Conn, Effort, Halt, Store, Wire, analyses, articles, at_once, games, insert, isolate,
-    ledger, odds, signals, with_conn,
+    ledger, odds, signals, spool, with_conn,
 };
 use crate::batch::{DeadRecord, Dispositions, RowCounts};
 use crate::events::Rows;
@@ -107,7 +107,11 @@ async fn write_sqlite(
     session: &mut Session<AsyncSqlite>,
     job: &WriteJob<'_>,
 ) -> Result<WriteReport, WriteError> {
-    let Session { conn, known, look, .. } = session;
+    let Session { conn, known, look, keeps, .. } = session;
+    match keeps {
+        Keeps::Segments => return conn.immediate_transaction(async |c| spool::keep_in_tx(c, job).await).await,
+        Keeps::Rows => {}
+    }
     let interned = interned(&mut Conn::Sqlite(conn), known, job).await?;
     let tried =
         conn.immediate_transaction(async |c| write_in_tx(&mut Conn::Sqlite(c), job, &interned, *look).await);

@@ -23,6 +23,7 @@ use crate::progress::Progress;
 use crate::scrapers::{self, Counted};
 use crate::source::SourceError;
 use crate::source::kafka::KafkaLog;
+use crate::stand_in::StandIn;
 use crate::waiting::Waiting;
 use crate::workers::Workers;
 use crate::workflows::{self, Work};
@@ -72,12 +73,21 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let (address, server) = http::serve(&config.http, shared.clone()).await?;
     let _control = serve_control(config, shared).await?;
 
+    let stand_in = StandIn::open(config, &store).await?;
     tokio::select! {
-        ready = wait_for_schema(&store) => ready?,
+        ready = wait_for_schema(&store) => {
+            ready?;
+            health.database.store(true, Relaxed);
+        }
+        () = without_database(config, stand_in.as_ref(), &store) => {}
         () = stop.received() => return Ok(Ending::Done),
     }
-    health.database.store(true, Relaxed);
-    let mut workers = Workers::start(config, &topics, &store, Arc::clone(&pipelines))?;
+    let mut workers = Workers::start(config, &topics, &store, Arc::clone(&pipelines), stand_in.as_ref())?;
+    if let Some(stand_in) = stand_in {
+        let _ = health.outage.set(Arc::clone(&stand_in.outage));
+        let names = topics.iter().map(|topic| topic.name.clone()).collect();
+        tokio::spawn(stand_in.watch(names, Arc::clone(&health)));
+    }
     tracing::info!(%address, topics = topics.len(), store = store.name(), "running");
     observe(config, &workers, &store, &health, recorder);
     let schedule = Schedule::new(&config.compaction, &config.retention).map_err(anyhow::Error::msg)?;
@@ -154,6 +164,16 @@ fn observe(
         tokio::spawn(observe::await_kafka(Arc::clone(log), Arc::clone(health)));
         let waiting = Waiting::new(&config.kafka, log.topic());
         tokio::spawn(observe::measure_lag(Arc::clone(progress), Arc::clone(log), waiting));
+    }
+}
+
+/// Waits until it is clear that the process starts without the database; for ever where nothing stands in for it.
+async fn without_database(config: &Config, stand_in: Option<&StandIn>, store: &Store) {
+    match stand_in {
+        Some(stand_in) => {
+            stand_in.takes_over(store, Duration::from_millis(config.store.spool_after_ms)).await;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -268,7 +268,7 @@ impl Reader {
                 wrong.extend(check.differing.iter().map(|offset| line(offset, DIFFERING)));
                 unjudged += check.unjudged.len();
                 records += batch.records.len() as i64;
-                tombstones += batch.tombstones;
+                tombstones += batch.tombstones.len() as i64;
                 progress.inc(u64::try_from(batch.span()).unwrap_or(0));
                 batch = Batch::new(kind.rows(), batch.to);
             }

@@ -95,7 +95,7 @@ async fn play(config: &Config, broker: &Broker, run: &str, length: Duration) -> 
     let topics = config.enabled_topics();
     let pipelines: Arc<[Arc<Progress>]> =
         topics.iter().map(|topic| Arc::new(Progress::new(&topic.name, Mode::Live))).collect();
-    let mut workers = Workers::start(config, &topics, &store, Arc::clone(&pipelines))?;
+    let mut workers = Workers::start(config, &topics, &store, Arc::clone(&pipelines), None)?;
     wait::until_joined(&mut workers).await?;
     announce(broker, &store);
 

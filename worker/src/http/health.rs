@@ -1,7 +1,8 @@
 //! Health and metrics. Liveness: the poll loops come round. Readiness: configuration, schema, Kafka and database were
-//! good once, and we are not on the way out; never assignment, lag or the database's present state.
+//! good once, or a spool stands in for the database, and we are not on the way out; never assignment, lag or the database's present state.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use crate::clock;
 use crate::metrics;
+use crate::outage::Outage;
 
 /// A poll loop that did not come round for this long is wedged.
 const WEDGED: Duration = Duration::from_secs(60);
@@ -28,6 +30,8 @@ pub struct Health {
     pub kafka: AtomicBool,
     /// We are on the way out.
     pub draining: AtomicBool,
+    /// Whether a spool stands in for the database; not set where there is none.
+    pub outage: OnceLock<Arc<Outage>>,
 }
 
 /// The probes and the metrics.
@@ -51,10 +55,11 @@ fn is_wedged(last_tick: Option<UtcMicros>, now: UtcMicros) -> bool {
 }
 
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
-    let Health { database, kafka, draining } = &*shared.health;
+    let Health { database, kafka, draining, outage } = &*shared.health;
     let (database, kafka, draining) = (database.load(Relaxed), kafka.load(Relaxed), draining.load(Relaxed));
-    let ready = database && kafka && !draining;
-    answer(ready, json!({"database": database, "kafka": kafka, "draining": draining}))
+    let spooling = outage.get().is_some_and(|outage| outage.is_on());
+    let ready = (database || spooling) && kafka && !draining;
+    answer(ready, json!({"database": database, "kafka": kafka, "draining": draining, "spooling": spooling}))
 }
 
 fn answer(good: bool, mut body: Value) -> (StatusCode, Json<Value>) {

@@ -42,6 +42,13 @@ pub(super) const WORKFLOWS: &str = "ledgerline_workflow_state_changes_total";
 pub(super) const WORKFLOWS_RUNNING: &str = "ledgerline_workflows_running";
 pub(super) const REPLAYED: &str = "ledgerline_replay_progress_ratio";
 pub(super) const YIELDING: &str = "ledgerline_replay_yielding";
+pub(super) const SPOOLING: &str = "ledgerline_spooling";
+pub(super) const SPOOL_BATCHES: &str = "ledgerline_spool_batches_total";
+pub(super) const SPOOLED: &str = "ledgerline_spooled_records_total";
+pub(super) const SPOOL_SEGMENTS: &str = "ledgerline_spool_segments";
+pub(super) const SPOOL_RECORDS: &str = "ledgerline_spool_records";
+pub(super) const SPOOL_BYTES: &str = "ledgerline_spool_bytes";
+pub(super) const SPOOL_BYTES_MAX: &str = "ledgerline_spool_bytes_max";
 pub(super) const TICK: &str = "ledgerline_poll_loop_last_tick_timestamp_seconds";
 pub(super) const BUILD: &str = "ledgerline_build_info";
 
@@ -234,6 +241,13 @@ pub const METRICS: &[Metric] = &[
     plain(WORKFLOWS_RUNNING, &["kind"], "Workflows that this process runs now, by kind."),
     plain(REPLAYED, &[], "How much of the workflow that this process runs is done, 0 to 1."),
     plain(YIELDING, &[], "1 while a replay of this process gives way to live consumption."),
+    plain(SPOOLING, &[], "1 while the database is away and batches go to this process's spool."),
+    plain(SPOOL_BATCHES, &["topic", "outcome"], "Batches written to the spool, by outcome: kept, failed."),
+    plain(SPOOLED, &["topic"], "Records written to the spool."),
+    plain(SPOOL_SEGMENTS, &["topic"], "Batches in the spool that are not known to be in the database."),
+    plain(SPOOL_RECORDS, &["topic"], "Records in them."),
+    plain(SPOOL_BYTES, &[], "Size of the spool's file."),
+    plain(SPOOL_BYTES_MAX, &[], "Size over which it does not grow; 0 where there is no spool."),
     plain(TICK, &[], "When the poll loop last came round."),
     plain(BUILD, &["version"], "1; the version is a label."),
 ];

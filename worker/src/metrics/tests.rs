@@ -47,6 +47,11 @@ fn everything() {
     lag_seconds(topic, 0, 1.0);
     forget_partition(topic, 0);
     pool(PoolState { idle: 1, in_use: 1, max: 2, timeouts: 0 });
+    outage(true);
+    spooled(topic, &batch);
+    spool_failed(topic);
+    spool_holds(topic, 1, 2);
+    spool_size(1, 2);
     touch_sweep(Removal::Compacted);
     swept(Removal::Compacted, &SweptChunk { scanned: 1, selections: 1, removed: 1, next: None });
     sweep_ended(Removal::Compacted, "completed", Duration::from_secs(1), now);

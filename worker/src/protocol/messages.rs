@@ -33,8 +33,23 @@ pub enum Event {
     /// The positions that the database has, if it answered: a higher epoch than ours means that somebody has overruled us;
     /// another position or none, although nothing has moved since we looked last, that the database has gone back in time.
     PositionsSeen(Option<BTreeMap<Partition, Position>>),
+    /// The segment of the spool that goes on at the claim's position was looked for.
+    Fetched(Partition, Assignment, FetchOutcome),
+    /// The database has been away for as long as we wait: from now on batches go to the spool.
+    Outage,
+    /// The database is back: what is in the spool goes there first.
+    Recovered,
     /// No more batches: finish what is under way.
     Drain,
+}
+
+/// Where batches go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Where they belong.
+    Database,
+    /// Where they wait while the database is away.
+    Spool,
 }
 
 /// How a claim ended.
@@ -42,6 +57,8 @@ pub enum Event {
 pub enum ClaimOutcome {
     /// The partition is ours from `next_offset`.
     Claimed(Claim),
+    /// The partition is ours in the database, and the spool holds what comes next: that goes first.
+    Drains(Claim),
     /// An operator has to decide.
     Halted(Halt),
     /// Kafka or the database did not answer.
@@ -74,23 +91,41 @@ pub enum PositionOutcome {
     Unknown,
 }
 
+/// What the spool has at a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchOutcome {
+    /// A batch that starts there and ends at that offset; the shell has it.
+    Segment(i64),
+    /// Nothing.
+    Nothing,
+    /// It could not be read, or the database could not be asked what it has.
+    Unknown,
+}
+
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Ask Kafka for lineage and range, then the database for the claim.
     Claim(Partition, Assignment),
+    /// Ask Kafka for lineage and range, then the spool for the claim. The offset is the position that the database is known to
+    /// have had last: where the spool holds nothing later, spooling begins there.
+    ClaimSpool(Partition, Assignment, Option<i64>),
+    /// Look for the segment of the spool that goes on at the claim's position; let those go that are stored.
+    Fetch(Partition, Assignment, Claim),
     /// Consume from this offset on. Nothing of the partition is buffered yet.
     Consume(Partition, i64),
     /// Write the partition's ready batch under this claim.
-    Write(Partition, Assignment, Claim, Effort),
-    /// Ask the database for the position.
-    AskPosition(Partition, Assignment, Claim),
+    Write(Partition, Assignment, Place, Claim, Effort),
+    /// Ask for the position.
+    AskPosition(Partition, Assignment, Place, Claim),
     /// Come back with `RetryDue` after a pause that grows with the attempt.
     RetryLater(Partition, Assignment, u32),
     /// The batch is in the database: forget it and tell Kafka, for lag tools, that this is the next offset.
     Committed(Partition, i64),
     /// As `Committed`, but the answer of COMMIT was lost and nobody has counted the batch.
     FoundCommitted(Partition, i64),
+    /// The batch is in the spool: forget it. Nobody is told: the database does not have it.
+    Spooled(Partition, i64),
     /// Stop consuming the partition and forget what is buffered.
     Drop(Partition),
     /// Say that an operator has to decide about this partition.

@@ -1,5 +1,7 @@
 //! Each rule of the protocol, event by event, and one random walk that checks what must stay true.
 
+use ledgerline_schema::store::{Claim, Effort, Halt};
+
 use super::*;
 
 fn claim(epoch: i64, next_offset: i64) -> Claim {
@@ -28,7 +30,7 @@ fn writing() -> Protocol {
     let mut protocol = consuming();
     assert_eq!(
         protocol.on(Event::BatchReady(0, 10, 20)),
-        [Command::Write(0, 1, claim(1, 10), Effort::Whole)]
+        [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]
     );
     protocol
 }
@@ -38,7 +40,7 @@ fn asking() -> Protocol {
     let mut protocol = writing();
     let lost = Event::WriteEnded(0, 1, WriteOutcome::Unknown);
     assert_eq!(protocol.on(lost), [Command::RetryLater(0, 1, 0)]);
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, claim(1, 10))]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, Place::Database, claim(1, 10))]);
     protocol
 }
 
@@ -58,7 +60,7 @@ fn a_committed_batch_moves_the_position() {
     assert_eq!(protocol.on(committed), [Command::Committed(0, 20)]);
     assert_eq!(
         protocol.on(Event::BatchReady(0, 20, 30)),
-        [Command::Write(0, 1, claim(1, 20), Effort::Whole)]
+        [Command::Write(0, 1, Place::Database, claim(1, 20), Effort::Whole)]
     );
 }
 
@@ -72,7 +74,7 @@ fn a_lost_answer_of_a_commit_that_happened_is_not_written_again() {
 fn a_lost_answer_of_a_commit_that_did_not_happen_is_written_again() {
     let mut protocol = asking();
     assert_eq!(protocol.on(known(1, 10)), [Command::RetryLater(0, 1, 1)]);
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), Effort::Whole)]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]);
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn a_silent_database_is_asked_again_and_again() {
     for attempt in 1..4 {
         let silent = Event::PositionAnswered(0, 1, PositionOutcome::Unknown);
         assert_eq!(protocol.on(silent), [Command::RetryLater(0, 1, attempt)]);
-        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, claim(1, 10))]);
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, Place::Database, claim(1, 10))]);
     }
 }
 
@@ -156,9 +158,9 @@ fn a_batch_refused_twice_is_searched_for_the_bad_record() {
     let mut protocol = writing();
     for effort in [Effort::Whole, Effort::Isolate, Effort::Isolate] {
         let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Refused));
-        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, claim(1, 10))]);
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, Place::Database, claim(1, 10))]);
         let _ = protocol.on(known(1, 10));
-        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), effort)]);
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), effort)]);
     }
 }
 
@@ -169,7 +171,7 @@ fn an_outage_in_between_starts_the_count_of_refusals_anew() {
         let _ = protocol.on(Event::WriteEnded(0, 1, outcome));
         let _ = protocol.on(Event::RetryDue(0, 1));
         let _ = protocol.on(known(1, 10));
-        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), Effort::Whole)]);
+        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]);
     }
 }
 
@@ -182,11 +184,11 @@ fn what_was_not_tried_is_tried_later_and_forgets_no_refusal() {
     let _ = protocol.on(Event::RetryDue(0, 1));
     let not_tried = Event::WriteEnded(0, 1, WriteOutcome::NotTried);
     assert_eq!(protocol.on(not_tried), [Command::RetryLater(0, 1, 2)]);
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), Effort::Whole)]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]);
     let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Refused));
     let _ = protocol.on(Event::RetryDue(0, 1));
     let _ = protocol.on(known(1, 10));
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, claim(1, 10), Effort::Isolate)]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Isolate)]);
 }
 
 #[test]
@@ -258,6 +260,126 @@ fn draining_finishes_and_starts_nothing() {
     assert_eq!(protocol.on(Event::BatchReady(0, 20, 30)), []);
 }
 
+/// As `consuming`, with the database away for so long that the spool has taken over: consumed from 10 again.
+fn spooling() -> Protocol {
+    let mut protocol = consuming();
+    assert_eq!(protocol.on(Event::Outage), [Command::Drop(0), Command::ClaimSpool(0, 2, Some(10))]);
+    let claimed = Event::ClaimAnswered(0, 2, ClaimOutcome::Claimed(claim(7, 10)));
+    assert_eq!(protocol.on(claimed), [Command::Consume(0, 10)]);
+    protocol
+}
+
+/// As `spooling`, with the database back: claimed at 10, and the spool has [10, 20).
+fn draining() -> Protocol {
+    let mut protocol = spooling();
+    assert_eq!(protocol.on(Event::Recovered), [Command::Drop(0), Command::Claim(0, 3)]);
+    let drains = Event::ClaimAnswered(0, 3, ClaimOutcome::Drains(claim(2, 10)));
+    assert_eq!(protocol.on(drains), [Command::Fetch(0, 3, claim(2, 10))]);
+    protocol
+}
+
+#[test]
+fn in_an_outage_batches_go_to_the_spool_and_nobody_is_told() {
+    let mut protocol = spooling();
+    assert!(protocol.can_write(0) && protocol.is_consuming(0));
+    let write = Command::Write(0, 2, Place::Spool, claim(7, 10), Effort::Whole);
+    assert_eq!(protocol.on(Event::BatchReady(0, 10, 20)), [write]);
+    assert_eq!(protocol.on(Event::WriteEnded(0, 2, WriteOutcome::Committed)), [Command::Spooled(0, 20)]);
+    assert_eq!(protocol.on(seen(0, 5, 10)), [], "the database's positions say nothing about the spool's");
+}
+
+#[test]
+fn a_transaction_that_an_outage_overtakes_is_ignored_and_its_batch_spooled_again() {
+    let mut protocol = writing();
+    assert_eq!(protocol.on(Event::Outage), [Command::Drop(0), Command::ClaimSpool(0, 2, Some(10))]);
+    assert_eq!(protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Committed)), []);
+    assert_eq!(protocol.on(Event::Outage), [], "it is told again and again");
+}
+
+#[test]
+fn spooling_starts_at_the_last_position_that_is_known() {
+    let mut protocol = writing();
+    let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Committed));
+    assert_eq!(protocol.on(Event::Outage), [Command::Drop(0), Command::ClaimSpool(0, 2, Some(20))]);
+    assert_eq!(protocol.on(Event::Assigned(1)), [Command::ClaimSpool(1, 3, None)]);
+    let unknown = Event::ClaimAnswered(1, 3, ClaimOutcome::Unknown);
+    assert_eq!(protocol.on(unknown), [Command::RetryLater(1, 3, 1)]);
+    assert_eq!(protocol.on(Event::RetryDue(1, 3)), [Command::ClaimSpool(1, 3, None)]);
+}
+
+#[test]
+fn what_the_spool_holds_goes_first_and_a_new_claim_comes_after_it() {
+    let mut protocol = draining();
+    assert!(!protocol.is_consuming(0) && !protocol.can_write(0));
+    let write = Command::Write(0, 3, Place::Database, claim(2, 10), Effort::Whole);
+    assert_eq!(protocol.on(Event::Fetched(0, 3, FetchOutcome::Segment(20))), [write]);
+    assert_eq!(
+        protocol.on(Event::WriteEnded(0, 3, WriteOutcome::Committed)),
+        [Command::Committed(0, 20), Command::Fetch(0, 3, claim(2, 20))]
+    );
+    assert_eq!(
+        protocol.on(Event::Fetched(0, 3, FetchOutcome::Nothing)),
+        [Command::Drop(0), Command::RetryLater(0, 3, 1)]
+    );
+    assert_eq!(protocol.on(Event::RetryDue(0, 3)), [Command::Claim(0, 3)]);
+    let claimed = Event::ClaimAnswered(0, 3, ClaimOutcome::Claimed(claim(3, 20)));
+    assert_eq!(protocol.on(claimed), [Command::Consume(0, 20)]);
+}
+
+#[test]
+fn a_spool_that_cannot_be_read_is_asked_again() {
+    let mut protocol = draining();
+    assert_eq!(
+        protocol.on(Event::Fetched(0, 3, FetchOutcome::Unknown)),
+        [Command::RetryLater(0, 3, 1)]
+    );
+    assert_eq!(protocol.on(Event::RetryDue(0, 3)), [Command::Fetch(0, 3, claim(2, 10))]);
+}
+
+#[test]
+fn an_outage_in_the_middle_of_draining_spools_on() {
+    let mut protocol = draining();
+    let _ = protocol.on(Event::Fetched(0, 3, FetchOutcome::Segment(20)));
+    assert_eq!(protocol.on(Event::OffsetsLost), [], "nothing of it is read from the log");
+    assert_eq!(protocol.on(Event::Outage), [Command::Drop(0), Command::ClaimSpool(0, 4, Some(10))]);
+}
+
+#[test]
+fn the_end_of_the_process_finishes_one_segment_and_starts_no_other() {
+    let mut protocol = draining();
+    let _ = protocol.on(Event::Fetched(0, 3, FetchOutcome::Segment(20)));
+    assert_eq!(protocol.on(Event::Drain), []);
+    assert!(!protocol.is_settled());
+    let _ = protocol.on(Event::WriteEnded(0, 3, WriteOutcome::Committed));
+    assert!(protocol.is_settled());
+    assert_eq!(protocol.on(Event::Fetched(0, 3, FetchOutcome::Segment(30))), []);
+    assert_eq!(protocol.on(Event::Recovered), []);
+}
+
+#[test]
+fn a_halted_partition_stays_halted_in_an_outage() {
+    let mut protocol = Protocol::default();
+    let _ = protocol.on(Event::Assigned(0));
+    let _ = protocol.on(Event::ClaimAnswered(0, 1, ClaimOutcome::Halted(Halt::TopicRecreated)));
+    assert_eq!(protocol.on(Event::Outage), []);
+    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Claim(0, 1)]);
+}
+
+#[test]
+fn a_partition_that_halted_while_spooling_asks_the_database_when_it_is_back() {
+    let mut protocol = spooling();
+    assert_eq!(protocol.on(Event::ConsumeFailed(0)), [Command::Drop(0), Command::RetryLater(0, 3, 1)]);
+    assert_eq!(protocol.on(Event::RetryDue(0, 3)), [Command::ClaimSpool(0, 3, Some(10))]);
+    let halted = Event::ClaimAnswered(0, 3, ClaimOutcome::Halted(Halt::TopicRecreated));
+    assert_eq!(
+        protocol.on(halted),
+        [Command::Halt(0, Halt::TopicRecreated), Command::RetryLater(0, 3, u32::MAX)]
+    );
+    assert_eq!(protocol.on(Event::Recovered), [Command::Drop(0), Command::Claim(0, 4)]);
+    let claimed = Event::ClaimAnswered(0, 4, ClaimOutcome::Claimed(claim(9, 12)));
+    assert_eq!(protocol.on(claimed), [Command::Consume(0, 12)]);
+}
+
 /// The database of the random walk: one position row.
 #[derive(Debug, Clone, Copy)]
 struct Row {
@@ -293,7 +415,7 @@ proptest::proptest! {
                 }
                 Some(Command::Consume(_, offset)) => { reading = offset; continue }
                 Some(Command::Committed(_, offset) | Command::FoundCommitted(_, offset)) => { reading = offset; continue }
-                Some(Command::Write(_, a, claim, _)) => {
+                Some(Command::Write(_, a, Place::Database, claim, _)) => {
                     let ours = row.next_offset == batch.0 && row.epoch == claim.epoch;
                     let commits = ours && dice != 2;
                     if commits {
@@ -306,15 +428,22 @@ proptest::proptest! {
                     };
                     Event::WriteEnded(0, a, outcome)
                 }
-                Some(Command::AskPosition(_, a, _)) if dice == 4 => {
+                Some(Command::AskPosition(_, a, Place::Database, _)) if dice == 4 => {
                     Event::PositionAnswered(0, a, PositionOutcome::Unknown)
                 }
-                Some(Command::AskPosition(_, a, _)) => {
+                Some(Command::AskPosition(_, a, Place::Database, _)) => {
                     let at = Position { next_offset: row.next_offset, epoch: row.epoch };
                     Event::PositionAnswered(0, a, PositionOutcome::Known(Some(at)))
                 }
                 Some(Command::RetryLater(_, a, _)) => Event::RetryDue(0, a),
                 Some(Command::Drop(_) | Command::Halt(..)) => continue,
+                Some(spool @ (
+                    Command::ClaimSpool(..)
+                    | Command::Fetch(..)
+                    | Command::Spooled(..)
+                    | Command::Write(_, _, Place::Spool, ..)
+                    | Command::AskPosition(_, _, Place::Spool, _)
+                )) => unreachable!("nobody spoke of an outage: {spool:?}"),
             };
             if event == Event::Drain {
                 proptest::prop_assert!(false, "the protocol is stuck: nothing pending and no batch may be written");

@@ -290,6 +290,7 @@ impl Work {
             deadline: self.config.database.deadline(),
             breaker: Arc::clone(&self.breaker),
             dry_run,
+            spool: None,
         }
     }
 

@@ -1,0 +1,13 @@
+-- What a spool has beside the tables of an embedded store: batches as they came, waiting for the database. The position rows say
+-- where spooling goes on; a segment is dropped when it is stored.
+create table if not exists segments (
+    consumer_group  text not null,
+    lineage_id      integer not null references lineages (id),
+    from_offset     integer not null,
+    to_offset       integer not null check (to_offset > from_offset),
+    records         integer not null,
+    at              text not null,
+    format          integer not null,
+    body            blob not null,
+    primary key (consumer_group, lineage_id, from_offset)
+);

@@ -1,0 +1,354 @@
+//! `Spool`: where batches wait while the database is away: an embedded store that keeps each batch as it came, and a position for
+//! each partition. Claims and batches go through [`Spool::store`] as they go to any store; the worker moves what is here into the
+//! database later.
+//!
+//! What must stay true:
+//! - a segment and the position behind it are written in one transaction, or neither;
+//! - a segment leaves only when the database's ledger accounts for every offset of it, none of them as lost;
+//! - one process has the file, and the file has a bound; reaching it is an error like a full disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Integer, Text};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+
+use super::claim::{Lineage, intern_lineage, lock_position};
+use super::config::PoolConfig;
+use super::error::{StoreError, WriteError};
+use super::intern::Lookups;
+use super::rows::WriteJob;
+use super::sqlite::SqliteManager;
+use super::write::{is_ours, move_position};
+use super::{AsyncSqlite, Conn, Store, Wire, WriteReport, ledger, pool};
+use crate::batch::{RowCounts, SEGMENT_FORMAT};
+use crate::schema::partition_offsets;
+use crate::sql_types::UtcTimestamp;
+use crate::time::UtcMicros;
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Binary, Integer, Text};
+    use crate::sql_types::UtcTimestamp;
+
+    segments (consumer_group, lineage_id, from_offset) {
+        consumer_group -> Text,
+        lineage_id -> Integer,
+        from_offset -> BigInt,
+        to_offset -> BigInt,
+        records -> BigInt,
+        at -> UtcTimestamp,
+        format -> Integer,
+        body -> Binary,
+    }
+}
+
+/// Never: a connection that is replaced gives the file out of its hands.
+const NEVER_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
+
+/// One process's spool.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    store: Store,
+    path: Arc<PathBuf>,
+}
+
+/// What the spool holds of one group in one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The consumer group.
+    pub group: String,
+    /// The log.
+    pub lineage: Lineage,
+    /// First offset of the first segment.
+    pub from: i64,
+    /// One past the last offset of the last one.
+    pub to: i64,
+    /// Segments.
+    pub segments: i64,
+    /// Records in them.
+    pub records: i64,
+    /// When the first of them was kept.
+    pub since: UtcMicros,
+}
+
+/// One batch that waits.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Segment {
+    /// Its first offset.
+    #[diesel(sql_type = BigInt, column_name = from_offset)]
+    pub from: i64,
+    /// One past its last offset.
+    #[diesel(sql_type = BigInt, column_name = to_offset)]
+    pub to: i64,
+    /// How its bytes are written.
+    #[diesel(sql_type = Integer)]
+    pub format: i32,
+    /// [`crate::batch::Batch::from_segment`] reads them.
+    #[diesel(sql_type = Binary)]
+    pub body: Vec<u8>,
+}
+
+impl Spool {
+    /// Opens the file, and makes it where there is none. It never grows over `most_mib`.
+    ///
+    /// # Errors
+    /// The file cannot be had, another process has it, or it is of a newer program.
+    pub async fn open(path: &Path, most_mib: u64) -> Result<Self, StoreError> {
+        let config =
+            PoolConfig { idle_timeout_ms: NEVER_MS, max_lifetime_ms: NEVER_MS, ..PoolConfig::default() };
+        let pool = pool::build(SqliteManager::spool(path, most_mib), &config, 1);
+        let spool = Self { store: Store::Sqlite(Arc::new(pool)), path: Arc::new(path.to_owned()) };
+        spool.prepare().await.map_err(|error| {
+            StoreError::Schema(format!("cannot open the spool {}: {error}", path.display()))
+        })?;
+        Ok(spool)
+    }
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        self.store.migrate_up().await?;
+        let mut session = self.store.checkout().await?;
+        let c = sqlite(session.conn());
+        Ok(c.batch_execute(include_str!("../../../migrations/spool.sql")).await?)
+    }
+
+    /// Where claims and batches go.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets spooling of partitions go on at these offsets; of one that stands behind its offset already, in the same log, it goes on
+    /// there.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn begin(
+        &self,
+        group: &str,
+        starts: &[(Lineage, i64)],
+        now: UtcMicros,
+    ) -> Result<(), StoreError> {
+        let mut session = self.store.checkout().await?;
+        let begun = sqlite(session.conn()).immediate_transaction(async |c| {
+            for (lineage, from) in starts {
+                begin_in_tx(&mut Conn::Sqlite(c), group, lineage, *from, now).await?;
+            }
+            QueryResult::Ok(())
+        });
+        Ok(begun.await?)
+    }
+
+    /// Everything that waits, by group and log, in the order of topic and partition.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn held(&self) -> Result<Vec<Held>, StoreError> {
+        let query = diesel::sql_query(
+            "select s.consumer_group, l.cluster_id, l.topic_id, l.topic, l.partition, \
+                    min(s.from_offset) as from_offset, max(s.to_offset) as to_offset, \
+                    count(*) as segments, sum(s.records) as records, min(s.at) as since \
+             from segments s join lineages l on l.id = s.lineage_id \
+             group by s.consumer_group, l.id order by l.topic, l.partition, l.id, s.consumer_group",
+        );
+        let mut session = self.store.checkout().await?;
+        let rows: Vec<HeldRow> = query.load(sqlite(session.conn())).await?;
+        Ok(rows.into_iter().map(Held::from).collect())
+    }
+
+    /// The segment that goes on at `position`: it starts there, or before it and ends behind it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn at(
+        &self,
+        group: &str,
+        lineage: &Lineage,
+        position: i64,
+    ) -> Result<Option<Segment>, StoreError> {
+        let query = diesel::sql_query(
+            "select s.from_offset, s.to_offset, s.format, s.body \
+             from segments s join lineages l on l.id = s.lineage_id \
+             where s.consumer_group = ? and l.cluster_id = ? and l.topic_id = ? and l.topic = ? and l.partition = ? \
+               and s.from_offset <= ? and s.to_offset > ? \
+             order by s.to_offset desc limit 1",
+        );
+        let query = query
+            .bind::<Text, _>(group)
+            .bind::<Text, _>(&lineage.cluster_id)
+            .bind::<Text, _>(&lineage.topic_id)
+            .bind::<Text, _>(&lineage.topic)
+            .bind::<Integer, _>(lineage.partition)
+            .bind::<BigInt, _>(position)
+            .bind::<BigInt, _>(position);
+        let mut session = self.store.checkout().await?;
+        let rows: Vec<Segment> = query.load(sqlite(session.conn())).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Drops the segments of which the database accounts for every offset. Answers how many.
+    ///
+    /// # Errors
+    /// The database did not answer, or the file cannot be written: what is stored is dropped the next time.
+    pub async fn drop_stored(
+        &self,
+        database: &Store,
+        group: &str,
+        lineage: &Lineage,
+    ) -> Result<usize, StoreError> {
+        let ranges = self.ranges(group, lineage).await?;
+        let Some(first) = ranges.iter().map(|(from, _)| *from).min() else { return Ok(0) };
+        let stored = database.stored_ranges(group, lineage, first).await?;
+        let is_stored = |range: &&(i64, i64)| ledger::covers(&stored, range.0, range.1);
+        let gone: Vec<i64> = ranges.iter().filter(is_stored).map(|(from, _)| *from).collect();
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        let mut session = self.store.checkout().await?;
+        let c = sqlite(session.conn());
+        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
+        let rows = segments::table
+            .filter(segments::consumer_group.eq(group))
+            .filter(segments::lineage_id.eq(lineage_id))
+            .filter(segments::from_offset.eq_any(&gone));
+        let dropped = diesel::delete(rows).execute(c).await?;
+        c.batch_execute("pragma incremental_vacuum").await?; // the room on the disk is others' again
+        Ok(dropped)
+    }
+
+    async fn ranges(&self, group: &str, lineage: &Lineage) -> Result<Vec<(i64, i64)>, StoreError> {
+        let mut session = self.store.checkout().await?;
+        let c = sqlite(session.conn());
+        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
+        let rows = segments::table
+            .filter(segments::consumer_group.eq(group))
+            .filter(segments::lineage_id.eq(lineage_id))
+            .order(segments::from_offset)
+            .select((segments::from_offset, segments::to_offset));
+        Ok(rows.load(c).await?)
+    }
+}
+
+/// A spool's connection.
+fn sqlite(conn: Conn<'_>) -> &mut AsyncSqlite {
+    match conn {
+        Conn::Sqlite(c) => c,
+        Conn::Postgres(_) => unreachable!("a spool is an embedded store"),
+    }
+}
+
+/// The body of a spool's transaction: the batch as it came, and its position. What its records are worth is decided where all
+/// others are: nothing of it is judged here, and no budget is used up.
+pub(super) async fn keep_in_tx(c: &mut AsyncSqlite, job: &WriteJob<'_>) -> Result<WriteReport, WriteError> {
+    let WriteJob { claim, batch, now, .. } = job;
+    if !is_ours(job, lock_position(Wire::Sqlite(c), claim).await?) {
+        return Err(WriteError::Fenced);
+    }
+    let row = (
+        segments::consumer_group.eq(&*claim.group),
+        segments::lineage_id.eq(claim.lineage_id),
+        segments::from_offset.eq(batch.from),
+        segments::to_offset.eq(batch.to),
+        segments::records.eq(i64::try_from(batch.records.len()).unwrap_or(i64::MAX)),
+        segments::at.eq(*now),
+        segments::format.eq(SEGMENT_FORMAT),
+        segments::body.eq(batch.to_segment()),
+    );
+    diesel::insert_into(segments::table).values(row).execute(c).await?;
+    if !move_position(Wire::Sqlite(c), job).await? {
+        return Err(WriteError::Fenced);
+    }
+    Ok(WriteReport {
+        dispositions: batch.dispositions(batch.dead.len()),
+        rows: RowCounts::default(),
+        dead: batch.dead.clone(),
+        attempts: 1,
+        lookups: Lookups::default(),
+    })
+}
+
+async fn begin_in_tx(
+    conn: &mut Conn<'_>,
+    group: &str,
+    lineage: &Lineage,
+    from: i64,
+    now: UtcMicros,
+) -> QueryResult<()> {
+    let lineage_id = intern_lineage(conn, lineage).await?;
+    let row = (
+        partition_offsets::consumer_group.eq(group),
+        partition_offsets::topic.eq(&lineage.topic),
+        partition_offsets::partition.eq(lineage.partition),
+        partition_offsets::lineage_id.eq(lineage_id),
+        partition_offsets::start_offset.eq(from),
+        partition_offsets::next_offset.eq(from),
+        partition_offsets::updated_at.eq(now),
+    );
+    let moved = (
+        partition_offsets::lineage_id.eq(lineage_id),
+        partition_offsets::start_offset.eq(from),
+        partition_offsets::next_offset.eq(from),
+        partition_offsets::epoch.eq(partition_offsets::epoch + 1),
+        partition_offsets::halted.eq(None::<String>),
+        partition_offsets::updated_at.eq(now),
+    );
+    let elsewhere = partition_offsets::lineage_id.ne(lineage_id).or(partition_offsets::next_offset.lt(from));
+    let upsert = diesel::insert_into(partition_offsets::table)
+        .values(row)
+        .on_conflict((
+            partition_offsets::consumer_group,
+            partition_offsets::topic,
+            partition_offsets::partition,
+        ))
+        .do_update()
+        .set(moved);
+    let upsert = diesel::query_dsl::methods::FilterDsl::filter(upsert, elsewhere);
+    let Conn::Sqlite(c) = conn else { unreachable!("a spool is an embedded store") };
+    upsert.execute(*c).await?;
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct HeldRow {
+    #[diesel(sql_type = Text)]
+    consumer_group: String,
+    #[diesel(sql_type = Text)]
+    cluster_id: String,
+    #[diesel(sql_type = Text)]
+    topic_id: String,
+    #[diesel(sql_type = Text)]
+    topic: String,
+    #[diesel(sql_type = Integer)]
+    partition: i32,
+    #[diesel(sql_type = BigInt)]
+    from_offset: i64,
+    #[diesel(sql_type = BigInt)]
+    to_offset: i64,
+    #[diesel(sql_type = BigInt)]
+    segments: i64,
+    #[diesel(sql_type = BigInt)]
+    records: i64,
+    #[diesel(sql_type = UtcTimestamp)]
+    since: UtcMicros,
+}
+
+impl From<HeldRow> for Held {
+    fn from(row: HeldRow) -> Self {
+        let HeldRow { cluster_id, topic_id, topic, partition, .. } = row;
+        Self {
+            group: row.consumer_group,
+            lineage: Lineage { cluster_id, topic_id, topic, partition },
+            from: row.from_offset,
+            to: row.to_offset,
+            segments: row.segments,
+            records: row.records,
+            since: row.since,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `TopicSpool`: one topic's part of the process's spool, as its line uses it: where batches wait while the database is away, and what
+//! comes of them. Called by `claim.rs`, `writer.rs` and the pipeline, in tasks.
+//!
+//! What must stay true: what goes into the spool starts at a position that the database is known to have had, in the log in which it
+//! was claimed; what comes out is written under a claim of the database, like any batch.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use ledgerline_schema::batch::Batch;
+use ledgerline_schema::events::EventKind;
+use ledgerline_schema::store::{
+    Claim, ClaimAnswer, ClaimRequest, Held, Lineage, Position, Spool, Store, WriteError, WriteJob,
+};
+
+use crate::clock;
+use crate::outage::Outage;
+use crate::protocol::{ClaimOutcome, Partition, PositionOutcome, WriteOutcome};
+use crate::writer::{Job, lock};
+
+/// One topic's part of the spool.
+#[derive(Debug)]
+pub struct TopicSpool {
+    /// The file.
+    pub spool: Spool,
+    /// Whether it is used now.
+    pub outage: Arc<Outage>,
+    group: Arc<str>,
+    topic: String,
+    /// In which log each partition was claimed last, and where the database was known to stand when the spool was told.
+    claimed: Mutex<BTreeMap<Partition, (Lineage, i64)>>,
+}
+
+impl TopicSpool {
+    /// Of one topic, for one group.
+    #[must_use]
+    pub fn new(spool: Spool, outage: Arc<Outage>, group: Arc<str>, topic: &str) -> Self {
+        Self { spool, outage, group, topic: topic.to_owned(), claimed: Mutex::default() }
+    }
+
+    /// Whether batches go to the spool.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.outage.is_on()
+    }
+
+    /// The database has claimed a partition in this log: the spool would go on there.
+    pub(crate) async fn claimed(&self, lineage: &Lineage, next_offset: i64) -> anyhow::Result<()> {
+        self.claims().insert(lineage.partition, (lineage.clone(), next_offset));
+        self.begin(&[(lineage.clone(), next_offset)]).await
+    }
+
+    /// The positions that the database has: the spool would go on there. Only what has moved is written.
+    pub(crate) async fn noted(&self, positions: &BTreeMap<Partition, Position>) -> anyhow::Result<()> {
+        let moved: Vec<(Lineage, i64)> = {
+            let mut claims = self.claims();
+            let ours = claims.iter_mut().filter_map(|(partition, (lineage, noted))| {
+                let next = positions.get(partition)?.next_offset;
+                (next > *noted).then(|| {
+                    *noted = next;
+                    (lineage.clone(), next)
+                })
+            });
+            ours.collect()
+        };
+        if moved.is_empty() { Ok(()) } else { self.begin(&moved).await }
+    }
+
+    async fn begin(&self, starts: &[(Lineage, i64)]) -> anyhow::Result<()> {
+        self.spool.begin(&self.group, starts, clock::now()).await.context("cannot note positions in the spool")
+    }
+
+    /// What waits of one partition, by log.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub(crate) async fn held(&self, partition: Partition) -> anyhow::Result<Vec<Held>> {
+        let mut held = self.spool.held().await.context("cannot read the spool")?;
+        held.retain(|held| {
+            held.group == *self.group && held.lineage.topic == self.topic && held.lineage.partition == partition
+        });
+        Ok(held)
+    }
+
+    /// Claims a partition in the spool, from the position that the database is known to have had last.
+    ///
+    /// # Errors
+    /// The spool cannot be written, or nobody knows where the partition stands.
+    pub(crate) async fn claim(
+        &self,
+        request: &ClaimRequest,
+        known: Option<i64>,
+    ) -> anyhow::Result<ClaimOutcome> {
+        let partition = request.lineage.partition;
+        let claimed = self.claims().get(&partition).map(|(lineage, _)| lineage.clone());
+        if let (Some(from), Some(lineage)) = (known, claimed) {
+            self.begin(&[(lineage, from)]).await?;
+        }
+        match self.spool.store().claim(request, clock::now()).await.context("cannot claim in the spool")? {
+            ClaimAnswer::Claimed(claim) => Ok(ClaimOutcome::Claimed(claim)),
+            ClaimAnswer::Halted(halt) => Ok(ClaimOutcome::Halted(halt)),
+            ClaimAnswer::NoPosition { .. } => {
+                bail!("partition {partition} waits for the database: nobody knows where it stands")
+            }
+        }
+    }
+
+    /// The batch that goes on at the claim's position. What the database has is dropped before.
+    ///
+    /// # Errors
+    /// The spool or the database does not answer, or the segment is damaged.
+    pub(crate) async fn fetch(
+        &self,
+        database: &Store,
+        claim: &Claim,
+        kind: EventKind,
+    ) -> anyhow::Result<Option<Batch>> {
+        let claimed = self.claims().get(&claim.partition).map(|(lineage, _)| lineage.clone());
+        let Some(lineage) = claimed else { return Ok(None) };
+        let dropped = self.spool.drop_stored(database, &self.group, &lineage).await;
+        dropped.context("cannot drop what is stored")?;
+        let segment = self.spool.at(&self.group, &lineage, claim.next_offset).await;
+        let Some(segment) = segment.context("cannot read the spool")? else { return Ok(None) };
+        let (from, to) = (claim.next_offset, segment.to);
+        let read = move || Batch::from_segment(kind, segment.format, &segment.body, from, to);
+        let batch = tokio::task::spawn_blocking(read).await.context("reading a segment panicked")?;
+        let file = self.spool.path().display();
+        batch.map(Some).with_context(|| format!("offsets {from} to {to} of partition {} in {file}", claim.partition))
+    }
+
+    /// Keeps one batch. No budget is used up: what its records are worth is decided in the database.
+    pub(crate) async fn keep(&self, job: &Job) -> WriteOutcome {
+        let started = Instant::now();
+        let (claim, batch, budget) = (&job.claim, &*job.batch, *lock(&job.budget));
+        let write = WriteJob { claim, batch, now: clock::now(), hour: job.hour, effort: job.effort, budget };
+        match self.spool.store().write(&write).await {
+            Ok(_) => {
+                job.progress.spooled(claim, batch, started.elapsed());
+                WriteOutcome::Committed
+            }
+            Err(WriteError::Fenced) => WriteOutcome::Fenced,
+            Err(error @ (WriteError::Halted(_) | WriteError::Store(_))) => {
+                job.progress.spool_failed(claim, batch, &error);
+                WriteOutcome::Unknown
+            }
+        }
+    }
+
+    /// Asks what became of a batch whose end is not known.
+    pub(crate) async fn position(&self, claim: &Claim) -> PositionOutcome {
+        match self.spool.store().position(claim).await {
+            Ok(position) => PositionOutcome::Known(position),
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask the spool for the position, trying again");
+                PositionOutcome::Unknown
+            }
+        }
+    }
+
+    fn claims(&self) -> MutexGuard<'_, BTreeMap<Partition, (Lineage, i64)>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,105 @@
+//! `StandIn`: what stands in for the database while it is away: the process's spool, and the outage that decides when it is used.
+//! Opened by `run` and by `drain`.
+//!
+//! What must stay true: a process that starts while the database is away goes on only with partitions whose positions its spool
+//! knows; all others wait.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::Context;
+use ledgerline_schema::store::{Spool, Store};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::breaker::Breaker;
+use crate::config::{Config, OnOutage};
+use crate::http::Health;
+use crate::metrics;
+use crate::outage::Outage;
+use crate::spool::TopicSpool;
+
+/// How often it is looked at what waits in the spool.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long the database may take to answer before a process starts without it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The spool of a process, and when it is used.
+#[derive(Debug, Clone)]
+pub struct StandIn {
+    /// The file.
+    pub spool: Spool,
+    /// When it is used.
+    pub outage: Arc<Outage>,
+    /// Whether the database is to be tried: the line and the outage ask the same one.
+    pub breaker: Arc<Breaker>,
+    bytes_max: u64,
+}
+
+impl StandIn {
+    /// Opens the spool; none where the configuration wants none.
+    ///
+    /// # Errors
+    /// The file cannot be had.
+    pub async fn open(config: &Config, store: &Store) -> anyhow::Result<Option<Self>> {
+        let settings = &config.store;
+        match settings.on_outage {
+            OnOutage::Wait => return Ok(None),
+            OnOutage::Spool => {}
+        }
+        let spool = Spool::open(&settings.spool_file, settings.spool_mib).await.context("store.spool_file")?;
+        let breaker = Arc::new(Breaker::default());
+        let after = Duration::from_millis(settings.spool_after_ms);
+        let outage = Arc::new(Outage::new(after, Arc::clone(&breaker), store.clone()));
+        Ok(Some(Self { spool, outage, breaker, bytes_max: settings.spool_mib << 20 }))
+    }
+
+    /// One topic's part.
+    #[must_use]
+    pub fn of_topic(&self, group: &Arc<str>, topic: &str) -> Arc<TopicSpool> {
+        Arc::new(TopicSpool::new(self.spool.clone(), Arc::clone(&self.outage), Arc::clone(group), topic))
+    }
+
+    /// Waits until it is clear that the process starts without the database: that does not answer, and the spool knows where
+    /// partitions stand. Never ends otherwise.
+    pub async fn takes_over(&self, store: &Store, after: Duration) {
+        tokio::time::sleep(after).await;
+        let mut ticks = ticks(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            let answers = timeout(PATIENCE, store.ping()).await.is_ok_and(|answer| answer.is_ok());
+            let knows = self.spool.store().partitions(None).await.is_ok_and(|rows| !rows.is_empty());
+            if !answers && knows {
+                return self.outage.begin();
+            }
+        }
+    }
+
+    /// Decides when the spool is used, and shows what waits in it. For ever.
+    pub async fn watch(self, topics: Vec<String>, health: Arc<Health>) {
+        tokio::join!(self.outage.watch(|| health.database.store(true, Relaxed)), self.show(&topics));
+    }
+
+    async fn show(&self, topics: &[String]) {
+        let mut ticks = ticks(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            let bytes = std::fs::metadata(self.spool.path()).map_or(0, |file| file.len());
+            metrics::spool_size(bytes, self.bytes_max);
+            let Ok(held) = self.spool.held().await else { continue };
+            for topic in topics {
+                let of_topic = held.iter().filter(|held| held.lineage.topic == *topic);
+                let (segments, records) = of_topic.fold((0, 0), |(segments, records), held| {
+                    (segments + held.segments, records + held.records)
+                });
+                metrics::spool_holds(topic, segments, records);
+            }
+        }
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
