@@ -22,6 +22,7 @@ mod poison;
 mod replay;
 mod roles;
 mod secrets;
+mod spool;
 mod store;
 mod tidy;
 mod tls;

@@ -15,8 +15,8 @@ use crate::{pass, within};
 /// Sessions of the workers, in any database of this server.
 const TERMINATE: &str = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'worker'";
 
-pub async fn stop(world: &World, dice: &mut Dice) -> Option<String> {
-    let span = dice.millis(0, 2_500);
+pub async fn stop(world: &World, dice: &mut Dice, (low, high): (u64, u64)) -> Option<String> {
+    let span = dice.millis(low, high);
     let mut postgres = world.servers.postgres.lock().await;
     postgres.stop_immediate().await;
     pass(span).await;

@@ -21,6 +21,7 @@ pub enum Fault {
     BrokerKill,
     BrokerRestart,
     PostgresStop,
+    PostgresAway,
     TerminateSessions,
     CutBeforeCommit,
     CutAfterCommit,
@@ -36,8 +37,9 @@ pub enum Fault {
 
 use Fault::{
     BlackHole, BrokerKill, BrokerRestart, CutAfterCommit, CutBeforeCommit, CutCommitAnswer, OperatorReset,
-    PostgresStop, ReadOnly, RebalanceStorm, RefuseConnections, RollingRestart, RowLock, SlotsExhausted,
-    SlowDatabase, TerminateSessions, WorkerKill, WorkerPauseInTransaction, WorkerPauseLong, WorkerPauseShort,
+    PostgresAway, PostgresStop, ReadOnly, RebalanceStorm, RefuseConnections, RollingRestart, RowLock,
+    SlotsExhausted, SlowDatabase, TerminateSessions, WorkerKill, WorkerPauseInTransaction, WorkerPauseLong,
+    WorkerPauseShort,
 };
 
 /// Each fault, its name, how many cards of it are in its lane's deck, and about how many seconds it takes.
@@ -53,8 +55,9 @@ pub const MEMBERS: [(Fault, &str, usize, u64); 8] = [
 ];
 
 /// The same for the database.
-pub const DATABASE: [(Fault, &str, usize, u64); 12] = [
+pub const DATABASE: [(Fault, &str, usize, u64); 13] = [
     (PostgresStop, "PostgreSQL stopped at once", 1, 4),
+    (PostgresAway, "PostgreSQL away, longer than a spool waits", 2, 6),
     (TerminateSessions, "sessions terminated", 1, 4),
     (CutBeforeCommit, "cut before COMMIT", 1, 2),
     (CutAfterCommit, "cut after COMMIT", 2, 2),
@@ -86,7 +89,8 @@ impl Fault {
             RebalanceStorm => member::rebalance_storm(world, dice).await,
             BrokerKill => member::broker_kill(world, dice).await,
             BrokerRestart => member::broker_restart(world).await,
-            PostgresStop => database::stop(world, dice).await,
+            PostgresStop => database::stop(world, dice, (0, 2_500)).await,
+            PostgresAway => database::stop(world, dice, (3_000, 7_000)).await,
             TerminateSessions => database::terminate(world, dice).await,
             CutBeforeCommit | CutAfterCommit | CutCommitAnswer => database::cut(world, dice, self).await,
             BlackHole => database::hole(world, dice).await,

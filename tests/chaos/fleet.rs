@@ -22,12 +22,14 @@ pub struct Common {
     pub group: String,
     pub topic: String,
     pub database: String,
+    /// Where batches wait while the database is away: one file for each worker. None waits in Kafka.
+    pub spools: Option<PathBuf>,
 }
 
 impl Common {
     /// The configuration of a worker that reaches the database on that port.
     pub fn file(&self, port: u16) -> String {
-        let Self { brokers, group, topic, database } = self;
+        let Self { brokers, group, topic, database, spools: _ } = self;
         format!(
             "[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{group}\"\nsecurity = \"plaintext\"\nsession_timeout_ms = 6000\n\
              [database]\nurl = \"postgres://worker@127.0.0.1:{port}/{database}?sslmode=disable\"\n\
@@ -38,6 +40,17 @@ impl Common {
              [topics.games]\nenabled = false\n[topics.articles]\nenabled = false\n\
              [topics.sharp-signals]\nenabled = false\n[topics.betting-analyses]\nenabled = false\n"
         )
+    }
+}
+
+impl Common {
+    /// The configuration of one of the workers: its own spool is all that it does not share.
+    fn worker(&self, index: usize, port: u16) -> String {
+        let spool = self.spools.as_ref().map(|folder| {
+            let file = folder.join(format!("spool-{index}.db"));
+            format!("[store]\non_outage = \"spool\"\nspool_after_ms = 500\nspool_mib = 64\nspool_file = {file:?}\n")
+        });
+        self.file(port) + &spool.unwrap_or_default()
     }
 }
 
@@ -79,7 +92,7 @@ impl Fleet {
         for index in 0..=WORKERS {
             let proxy = Proxy::start(postgres).await;
             let config = folder.join(format!("worker-{index}.toml"));
-            std::fs::write(&config, common.file(proxy.port())).expect("a configuration");
+            std::fs::write(&config, common.worker(index, proxy.port())).expect("a configuration");
             proxies.push(proxy);
             let wanted = index < WORKERS;
             slots.push(Slot { config, wanted, asked: false, child: None, start_at: Instant::now() });
@@ -194,6 +207,20 @@ impl Fleet {
             format!("worker {index} did not stop cleanly without any fault: {status}")
         }));
         wrong
+    }
+
+    /// What still waits in the workers' spools although the database has everything, after they have ended.
+    pub fn left_in_spools(&self) -> Vec<String> {
+        let configs: Vec<PathBuf> = self.slots().iter().map(|slot| slot.config.clone()).collect();
+        let left = configs.iter().enumerate().filter_map(|(index, config)| {
+            let output = command(config).args(["drain", "--json"]).output().expect("the command runs");
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            let clean = output.status.success() && text(&output.stdout) == "[]";
+            (!clean).then(|| {
+                format!("drain of worker {index}: {} {}", text(&output.stdout), text(&output.stderr))
+            })
+        });
+        left.collect()
     }
 
     /// Most memory that a worker has held.

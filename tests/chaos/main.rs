@@ -125,6 +125,7 @@ async fn run(servers: &Arc<Servers>, seed: u64, span: Duration) -> Outcome {
             .push(format!("I10: still behind {RECOVERY:?} after the last fault: {}", standing(&world).await));
     }
     violations.extend(world.fleet.stop().await);
+    violations.extend(world.fleet.left_in_spools());
     violations.extend(logs::check(&world.folder));
 
     let (brokers, topic) = (servers.brokers.clone(), world.topic.clone());

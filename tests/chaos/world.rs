@@ -77,6 +77,7 @@ impl World {
             group: group.clone(),
             topic: topic.clone(),
             database: database.clone(),
+            spools: spools(seed).then(|| folder.clone()),
         };
         std::fs::write(folder.join("direct.toml"), common.file(servers.postgres_port))
             .expect("a configuration");
@@ -119,6 +120,11 @@ impl World {
     pub fn timeline(&self) -> String {
         self.timeline.lock().expect("the timeline").join("\n")
     }
+}
+
+/// Whether the workers of this seed have spools: two of three do.
+fn spools(seed: u64) -> bool {
+    !seed.is_multiple_of(3)
 }
 
 fn cli(folder: &std::path::Path, arguments: &[&str]) -> Output {

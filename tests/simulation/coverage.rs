@@ -57,6 +57,22 @@ kinds! {
     OffsetsLost,
     ConsumeFailed,
     Overruled,
+    Outage,
+    Recovered,
+    SpoolClaimed,
+    SpoolKnowsNothing,
+    HaltedInSpool,
+    Spooled,
+    SpoolFence,
+    SpoolFull,
+    Drained,
+    DrainedPart,
+    SegmentDropped,
+    OutageWhileDraining,
+    CrashWithSpool,
+    Leftovers,
+    LeftoverDrained,
+    LeftoversGaveWay,
 }
 
 /// How often each kind was seen.

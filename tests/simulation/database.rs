@@ -28,7 +28,10 @@ impl Row {
     pub fn halt(&mut self, halt: &Halt) {
         let stays = match halt {
             Halt::DeadLetterBudget { .. } | Halt::LogTruncated { .. } | Halt::AheadOfLog { .. } => true,
-            Halt::RetentionPassed { .. } | Halt::TopicRecreated | Halt::OtherCluster => false,
+            Halt::RetentionPassed { .. }
+            | Halt::SpoolGap { .. }
+            | Halt::TopicRecreated
+            | Halt::OtherCluster => false,
         };
         if stays && self.halted.as_ref() != Some(halt) {
             self.epoch += 1;

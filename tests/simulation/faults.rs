@@ -61,6 +61,12 @@ impl World {
         if self.workers[number].alive {
             self.trace.say(|| format!("worker {number}  CRASH"));
             self.saw(Seen::Crash);
+            let disk = self.workers[number].disk;
+            if (0..Partition::try_from(PARTITIONS).unwrap_or(0))
+                .any(|partition| self.disks[disk].holds(partition))
+            {
+                self.saw(Seen::CrashWithSpool);
+            }
             self.kill(number);
         }
     }
@@ -85,7 +91,7 @@ impl World {
     /// The group gives a partition to another worker. The old owner may never hear of it.
     fn rebalance(&mut self) {
         let partition = self.dice.below(self.kafka.partitions());
-        let (old, new) = (self.owners[partition], self.dice.below(self.workers.len()));
+        let (old, new) = (self.owners[partition], self.dice.below(self.plan.workers));
         self.owners[partition] = new;
         let name = Partition::try_from(partition).unwrap_or(0);
         let untold = self.fault(Fault::Zombie, 30);
@@ -172,7 +178,7 @@ impl World {
         }
         self.kafka.add_partition();
         self.saw(Seen::NewPartition);
-        let owner = self.dice.below(self.workers.len());
+        let owner = self.dice.below(self.plan.workers);
         self.owners[partition] = owner;
         if self.workers[owner].alive {
             let name = Partition::try_from(partition).unwrap_or(0);
@@ -207,7 +213,7 @@ impl World {
         let (low, high) = (log.low, log.high());
         let (lineage, next, seen) = match halt {
             Some(Halt::DeadLetterBudget { .. }) => (row.lineage, row.next, Seen::Resume),
-            Some(Halt::RetentionPassed { .. }) => (living, low, Seen::LossAccepted),
+            Some(Halt::RetentionPassed { .. } | Halt::SpoolGap { .. }) => (living, low, Seen::LossAccepted),
             Some(Halt::LogTruncated { .. } | Halt::AheadOfLog { .. }) => (living, high, Seen::LossAccepted),
             Some(Halt::TopicRecreated | Halt::OtherCluster) => (living, low, Seen::LossAccepted),
             None if self.dice.percent(60) => (living, self.dice.offset(low, row.next + 1), Seen::ResetBack),

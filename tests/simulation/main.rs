@@ -9,6 +9,7 @@ mod database;
 mod faults;
 mod kafka;
 mod schedule;
+mod spool;
 mod task;
 mod trace;
 mod transaction;

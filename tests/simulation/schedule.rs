@@ -50,6 +50,7 @@ pub enum Fault {
     Refusals,
     Retention,
     Operator,
+    FullDisk,
     Truncation,
     Recreation,
     ClusterSwap,
@@ -57,7 +58,7 @@ pub enum Fault {
     Restore,
 }
 
-const USUAL: [Fault; 12] = [
+const USUAL: [Fault; 13] = [
     Fault::Crash,
     Fault::Pause,
     Fault::Drain,
@@ -70,6 +71,7 @@ const USUAL: [Fault; 12] = [
     Fault::Refusals,
     Fault::Retention,
     Fault::Operator,
+    Fault::FullDisk,
 ];
 const RARE: [Fault; 5] =
     [Fault::Truncation, Fault::Recreation, Fault::ClusterSwap, Fault::NewPartition, Fault::Restore];
@@ -85,6 +87,8 @@ pub struct Plan {
     pub budget: u32,
     /// Whether a group starts at the end of a log that it meets for the first time.
     pub latest: bool,
+    /// Whether workers have a spool.
+    pub spool: bool,
     /// Whether the brokers tell topic ids.
     pub topic_ids: bool,
     faults: u32,
@@ -106,6 +110,7 @@ impl Plan {
             batch: 1 + dice.below(6),
             budget: 2 + u32::try_from(dice.below(5)).unwrap_or(0),
             latest: dice.percent(15),
+            spool: dice.percent(60),
             topic_ids: dice.percent(85),
             faults,
         }

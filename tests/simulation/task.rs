@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use ledgerline_schema::store::{Claim, Halt};
 use ledgerline_worker::protocol::{
-    Assignment, ClaimOutcome, Event, Partition, PositionOutcome, WriteOutcome,
+    Assignment, ClaimOutcome, Event, FetchOutcome, Partition, PositionOutcome, WriteOutcome,
 };
 
 use crate::coverage::Seen;
 use crate::database::{Batch, slot};
 use crate::kafka::Kafka;
 use crate::schedule::Fault;
+use crate::worker::Answer;
 use crate::world::World;
 
 /// What the log looked like when a claim asked.
@@ -30,6 +31,20 @@ pub enum Work {
     Claim {
         log: Option<Described>,
         again: bool,
+        /// The spool holds what goes on.
+        held: bool,
+    },
+    ClaimSpool {
+        log: Option<Described>,
+        known: Option<i64>,
+    },
+    Keep {
+        claim: Claim,
+        batch: Rc<Batch>,
+    },
+    AskSpool,
+    Fetch {
+        claim: Claim,
     },
     Ask,
     Write {
@@ -78,6 +93,8 @@ pub struct Task {
     pub stage: Stage,
     /// Nobody waits for the answer: the process died, or gave up.
     pub orphan: bool,
+    /// What came out of the spool.
+    pub fetched: Option<Rc<Batch>>,
 }
 
 impl Task {
@@ -87,9 +104,14 @@ impl Task {
         match self.work {
             Work::Timer => Event::RetryDue(partition, assignment),
             Work::Watch => Event::PositionsSeen(None),
-            Work::Claim { .. } => Event::ClaimAnswered(partition, assignment, ClaimOutcome::Unknown),
-            Work::Ask => Event::PositionAnswered(partition, assignment, PositionOutcome::Unknown),
-            Work::Write { .. } | Work::Mark { .. } => {
+            Work::Claim { .. } | Work::ClaimSpool { .. } => {
+                Event::ClaimAnswered(partition, assignment, ClaimOutcome::Unknown)
+            }
+            Work::Fetch { .. } => Event::Fetched(partition, assignment, FetchOutcome::Unknown),
+            Work::Ask | Work::AskSpool => {
+                Event::PositionAnswered(partition, assignment, PositionOutcome::Unknown)
+            }
+            Work::Write { .. } | Work::Mark { .. } | Work::Keep { .. } => {
                 Event::WriteEnded(partition, assignment, WriteOutcome::Unknown)
             }
         }
@@ -145,6 +167,15 @@ impl World {
         if let Work::Timer = task.work {
             return Some(Stage::Answer(task.unknown(), false));
         }
+        if let Some(stage) = self.begin_locally(task) {
+            return Some(stage);
+        }
+        if let Work::Claim { log: None, again: false, .. } = task.work
+            && let Some(log) = self.held(task.worker, task.partition).filter(|_| self.database.up)
+        {
+            task.work = Work::Claim { log: Some(log), again: false, held: true };
+            return Some(Stage::New);
+        }
         if let Work::Claim { log: log @ None, .. } = &mut task.work {
             *log = describe(&self.kafka, self.workers[task.worker].cluster, task.partition);
             return Some(if log.is_some() { Stage::New } else { task.nothing() });
@@ -158,6 +189,7 @@ impl World {
             return Some(if kept { task.wrote(WriteOutcome::NotTried) } else { task.nothing() });
         }
         if let Work::Watch = task.work {
+            self.note_positions(task.worker);
             return Some(Stage::Answer(Event::PositionsSeen(Some(self.database.positions())), false));
         }
         let stage = self.lock(task);
@@ -165,6 +197,35 @@ impl World {
             self.saw(Seen::LockWait);
         }
         Some(stage)
+    }
+
+    /// What is done on the worker's own disk.
+    fn begin_locally(&mut self, task: &mut Task) -> Option<Stage> {
+        match &mut task.work {
+            Work::ClaimSpool { log: log @ None, .. } => {
+                *log = describe(&self.kafka, self.workers[task.worker].cluster, task.partition);
+                Some(if log.is_some() { Stage::New } else { task.nothing() })
+            }
+            Work::ClaimSpool { log: Some(log), known } => {
+                let (log, known) = (*log, *known);
+                Some(self.claim_spool(task, log, known))
+            }
+            Work::Keep { claim, batch } => {
+                let (claim, batch) = (claim.clone(), Rc::clone(batch));
+                Some(self.keep(task, &claim, &batch))
+            }
+            Work::AskSpool => Some(self.ask_spool(task)),
+            Work::Fetch { claim } => {
+                let claim = claim.clone();
+                Some(self.fetch(task, &claim))
+            }
+            Work::Timer
+            | Work::Watch
+            | Work::Claim { .. }
+            | Work::Ask
+            | Work::Write { .. }
+            | Work::Mark { .. } => None,
+        }
     }
 
     fn lock(&mut self, task: &Task) -> Stage {
@@ -205,10 +266,15 @@ impl World {
                 let known = PositionOutcome::Known(position);
                 Some(Stage::Answer(Event::PositionAnswered(task.partition, task.assignment, known), true))
             }
-            Work::Claim { log, .. } => Some(self.judge_claim(task, log?)),
+            Work::Claim { log, held, .. } => Some(self.judge_claim(task, log?, held)),
             Work::Write { claim, batch, isolate } => Some(self.judge_write(task, &claim, &batch, isolate)),
             Work::Mark { .. } => Some(Stage::Sent(Effect::Mark)),
-            Work::Timer | Work::Watch => None,
+            Work::Timer
+            | Work::Watch
+            | Work::ClaimSpool { .. }
+            | Work::Keep { .. }
+            | Work::AskSpool
+            | Work::Fetch { .. } => None,
         }
     }
 
@@ -220,10 +286,16 @@ impl World {
         }
         let event = if lost { task.unknown() } else { event };
         let incarnation = match &task.work {
-            Work::Claim { log: Some(log), .. } => log.incarnation,
+            Work::Claim { log: Some(log), .. } | Work::ClaimSpool { log: Some(log), .. } => log.incarnation,
             _ => 0,
         };
-        self.workers[task.worker].inbox.push_back((event, incarnation));
+        if let Event::ClaimAnswered(_, _, ClaimOutcome::Claimed(claim) | ClaimOutcome::Drains(claim)) = &event
+            && let Work::Claim { .. } = task.work
+        {
+            self.note_claim(task, claim);
+        }
+        let batch = task.fetched.clone().filter(|_| !lost);
+        self.workers[task.worker].inbox.push_back(Answer { event, incarnation, batch });
     }
 
     /// The client waits no longer: what it has asked for may still happen.
@@ -234,7 +306,7 @@ impl World {
             return;
         }
         task.orphan = true;
-        let answer = (task.unknown(), 0);
+        let answer = Answer { event: task.unknown(), incarnation: 0, batch: None };
         self.workers[task.worker].inbox.push_back(answer);
         self.saw(Seen::GivenUp);
     }

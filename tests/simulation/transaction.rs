@@ -12,12 +12,21 @@ use crate::task::{Described, Effect, Stage, Task, Work, describe};
 use crate::world::World;
 
 impl World {
-    pub fn judge_claim(&mut self, task: &Task, log: Described) -> Stage {
+    pub fn judge_claim(&mut self, task: &mut Task, log: Described, held: bool) -> Stage {
         if self.database.table(task.partition).row.is_none() {
             self.start_group(log, task.partition);
             return Stage::New;
         }
         match self.find_halt(task.partition, log) {
+            Some(_) if held => {
+                // Kafka is asked instead.
+                task.work = Work::Claim {
+                    log: describe(&self.kafka, self.workers[task.worker].cluster, task.partition),
+                    again: false,
+                    held: false,
+                };
+                if let Work::Claim { log: None, .. } = task.work { task.nothing() } else { Stage::New }
+            }
             Some(halt) => Stage::Sent(Effect::Remember(halt)),
             None => Stage::Sent(Effect::Claim),
         }
@@ -39,12 +48,15 @@ impl World {
         }
     }
 
-    fn find_halt(&mut self, partition: Partition, log: Described) -> Option<Halt> {
+    pub fn find_halt(&mut self, partition: Partition, log: Described) -> Option<Halt> {
         let row = self.database.table(partition).row.as_ref()?;
         // What nobody may see any more, because the log has grown over it, is remembered until an operator decides.
         let sticky = |halt: &Halt| match halt {
             Halt::DeadLetterBudget { .. } | Halt::LogTruncated { .. } | Halt::AheadOfLog { .. } => true,
-            Halt::RetentionPassed { .. } | Halt::TopicRecreated | Halt::OtherCluster => false,
+            Halt::RetentionPassed { .. }
+            | Halt::SpoolGap { .. }
+            | Halt::TopicRecreated
+            | Halt::OtherCluster => false,
         };
         if let Some(remembered) = row.halted.clone().filter(sticky) {
             return Some(remembered);
@@ -141,7 +153,10 @@ impl World {
         if left {
             self.saw(Seen::HaltLeft);
         }
-        task.claimed(ClaimOutcome::Claimed(claim))
+        match task.work {
+            Work::Claim { held: true, .. } => task.claimed(ClaimOutcome::Drains(claim)),
+            _ => task.claimed(ClaimOutcome::Claimed(claim)),
+        }
     }
 
     fn remember(&mut self, task: &mut Task, halt: &Halt, again: bool) -> Stage {
@@ -149,14 +164,14 @@ impl World {
         let row = self.database.table(task.partition).row.as_mut();
         let known = row.as_ref().and_then(|row| row.halted.as_ref()) == Some(halt);
         if ahead && !again && !known {
-            task.work = Work::Claim { log: None, again: true };
+            task.work = Work::Claim { log: None, again: true, held: false };
             return Stage::New;
         }
         if let Some(row) = row {
             row.halt(halt);
         }
         self.saw(match halt {
-            Halt::RetentionPassed { .. } => Seen::RetentionPassed,
+            Halt::RetentionPassed { .. } | Halt::SpoolGap { .. } => Seen::RetentionPassed,
             Halt::LogTruncated { .. } => Seen::LogTruncated,
             Halt::AheadOfLog { .. } => Seen::AheadOfLog,
             Halt::TopicRecreated => Seen::TopicRecreated,
@@ -178,6 +193,9 @@ impl World {
             batch.run.set(run);
         }
         self.saw(if batch.records.is_empty() { Seen::CommitWithoutRecord } else { Seen::Commit });
+        if self.workers[task.worker].drainer {
+            self.saw(Seen::LeftoverDrained);
+        }
         if task.orphan {
             self.saw(Seen::CommitOfADeadWorker);
         }

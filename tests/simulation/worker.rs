@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use ledgerline_schema::store::Effort;
 use ledgerline_worker::protocol::{
-    Assignment, ClaimOutcome, Command, Event, Partition, PositionOutcome, Protocol, WriteOutcome,
+    Assignment, ClaimOutcome, Command, Event, Partition, Place, PositionOutcome, Protocol, WriteOutcome,
 };
 
 use crate::coverage::Seen;
@@ -28,6 +28,18 @@ pub struct Lane {
     records: Vec<(i64, Content)>,
     in_flight: Option<Rc<Batch>>,
     run: Rc<Cell<u32>>,
+    /// It holds what comes out of the spool, and nothing is read into it.
+    pub drains: bool,
+}
+
+/// What a task brings back.
+#[derive(Debug)]
+pub struct Answer {
+    pub event: Event,
+    /// The incarnation that a claim was told.
+    pub incarnation: usize,
+    /// What came out of the spool.
+    pub batch: Option<Rc<Batch>>,
 }
 
 /// What is watched of one partition, to check the protocol's promises.
@@ -53,8 +65,7 @@ pub struct Worker {
     pub cluster: usize,
     pub protocol: Protocol,
     pub lanes: [Option<Lane>; PARTITIONS],
-    /// Answers, each with the incarnation that a claim was told.
-    pub inbox: VecDeque<(Event, usize)>,
+    pub inbox: VecDeque<Answer>,
     /// What the group has to say and has not said yet.
     pub membership: VecDeque<Event>,
     /// Partitions that this process holds to be its own.
@@ -62,11 +73,21 @@ pub struct Worker {
     /// Partitions that it has called halted.
     pub halted: [bool; PARTITIONS],
     watched: [Watched; PARTITIONS],
+    /// Whose spool it has.
+    pub disk: usize,
+    /// Whether it only moves what its disk holds, and reads nothing.
+    pub drainer: bool,
+    /// The log in which each partition was claimed last.
+    pub claimed: [Option<usize>; PARTITIONS],
+    /// Under which epoch each partition was claimed last.
+    pub drained_under: [Option<i64>; PARTITIONS],
+    /// Where each partition was seen to stand, and since when.
+    pub stood: [(Option<i64>, usize); PARTITIONS],
 }
 
 impl Worker {
-    pub fn started(cluster: usize) -> Self {
-        Self { alive: true, cluster, ..Self::default() }
+    pub fn started(cluster: usize, disk: usize, drainer: bool) -> Self {
+        Self { alive: true, cluster, disk, drainer, ..Self::default() }
     }
 }
 
@@ -87,9 +108,23 @@ impl World {
 
     /// The next answer reaches the process.
     pub fn take_answer(&mut self, number: usize) {
-        if let Some((event, incarnation)) = self.workers[number].inbox.pop_front() {
-            self.feed(number, event, incarnation);
+        let Some(Answer { event, incarnation, batch }) = self.workers[number].inbox.pop_front() else {
+            return;
+        };
+        if let (Event::Fetched(partition, assignment, _), Some(batch)) = (&event, batch) {
+            let worker = &mut self.workers[number];
+            let fetching = worker.protocol.is_fetching(*partition, *assignment);
+            if let Some(lane) = worker.lanes[slot(*partition)].as_mut().filter(|_| fetching) {
+                let batch = Batch {
+                    run: Rc::clone(&lane.run),
+                    records: batch.records.clone(),
+                    committed: Cell::new(false),
+                    ..*batch
+                };
+                lane.in_flight = Some(Rc::new(batch));
+            }
         }
+        self.feed(number, event, incarnation);
     }
 
     /// Gives the protocol an event and carries out what it says.
@@ -114,7 +149,7 @@ impl World {
     fn check_lanes(&mut self, number: usize) {
         let worker = &self.workers[number];
         let idle = |partition: &usize| {
-            worker.lanes[*partition].is_some()
+            worker.lanes[*partition].as_ref().is_some_and(|lane| !lane.drains)
                 && !worker.watched[*partition].assigned_again
                 && !worker.protocol.is_consuming(Partition::try_from(*partition).unwrap_or(0))
         };
@@ -152,11 +187,30 @@ impl World {
 
     fn carry_out(&mut self, number: usize, command: Command, incarnation: usize) {
         match command {
+            Command::Claim(partition, _) if self.gives_way(number, partition) => {}
             Command::Claim(partition, assignment) => {
-                self.spawn(number, partition, assignment, Work::Claim { log: None, again: false });
+                self.spawn(
+                    number,
+                    partition,
+                    assignment,
+                    Work::Claim { log: None, again: false, held: false },
+                );
+            }
+            Command::ClaimSpool(partition, assignment, known) => {
+                self.spawn(number, partition, assignment, Work::ClaimSpool { log: None, known });
+            }
+            Command::Fetch(partition, assignment, claim) => {
+                self.drains(number, partition, claim.next_offset);
+                self.spawn(number, partition, assignment, Work::Fetch { claim });
+            }
+            Command::Spooled(partition, _) => {
+                let lane = self.workers[number].lanes[slot(partition)].as_mut();
+                if lane.and_then(|lane| lane.in_flight.take()).is_none() {
+                    self.fail(number, "calls a batch spooled that it does not have");
+                }
             }
             Command::Consume(partition, offset) => self.consume(number, partition, offset, incarnation),
-            Command::Write(partition, assignment, claim, effort) => {
+            Command::Write(partition, assignment, place, claim, effort) => {
                 let watched = self.workers[number].watched[slot(partition)];
                 if watched.must_ask == assignment {
                     self.fail(number, "writes after an unknown end without having asked");
@@ -169,10 +223,15 @@ impl World {
                     return self.fail(number, "is told to write and has no batch");
                 };
                 let isolate = effort == Effort::Isolate;
-                self.spawn(number, partition, assignment, Work::Write { claim, batch, isolate });
+                let work = match place {
+                    Place::Database => Work::Write { claim, batch, isolate },
+                    Place::Spool => Work::Keep { claim, batch },
+                };
+                self.spawn(number, partition, assignment, work);
             }
-            Command::AskPosition(partition, assignment, _) => {
-                self.spawn(number, partition, assignment, Work::Ask);
+            Command::AskPosition(partition, assignment, place, _) => {
+                let work = if place == Place::Spool { Work::AskSpool } else { Work::Ask };
+                self.spawn(number, partition, assignment, work);
             }
             Command::RetryLater(partition, assignment, _) => {
                 self.spawn(number, partition, assignment, Work::Timer);
@@ -204,7 +263,16 @@ impl World {
     fn add_task(&mut self, worker: usize, partition: Partition, assignment: Assignment, work: Work) {
         self.task_id += 1;
         let (id, stage) = (self.task_id, Stage::New);
-        self.tasks.push(Task { id, worker, partition, assignment, work, stage, orphan: false });
+        self.tasks.push(Task {
+            id,
+            worker,
+            partition,
+            assignment,
+            work,
+            stage,
+            orphan: false,
+            fetched: None,
+        });
     }
 
     /// Asks for the positions of all partitions, unless that is under way.
@@ -228,6 +296,7 @@ impl World {
             records: Vec::new(),
             in_flight: None,
             run: Rc::default(),
+            drains: false,
         });
         if claimed != Some(offset) {
             self.fail(number, "consumes from another position than its claim answered");
@@ -238,11 +307,35 @@ impl World {
         }
     }
 
+    /// A lane for what comes out of the spool; the one that there is goes on.
+    fn drains(&mut self, number: usize, partition: Partition, next: i64) {
+        let worker = &mut self.workers[number];
+        worker.halted[slot(partition)] = false;
+        worker.watched[slot(partition)].assigned_again = false;
+        let lane = &mut worker.lanes[slot(partition)];
+        if lane.as_ref().is_some_and(|lane| lane.drains) {
+            return;
+        }
+        *lane = Some(Lane {
+            incarnation: 0,
+            read_at: next,
+            from: next,
+            to: next,
+            records: Vec::new(),
+            in_flight: None,
+            run: Rc::default(),
+            drains: true,
+        });
+    }
+
     fn committed(&mut self, number: usize, partition: Partition, next: i64) {
         let lane = self.workers[number].lanes[slot(partition)].as_mut();
         let Some(batch) = lane.and_then(|lane| lane.in_flight.take()) else {
             return self.fail(number, "calls a batch committed that it does not have");
         };
+        if self.workers[number].lanes[slot(partition)].as_ref().is_some_and(|lane| lane.drains) {
+            self.saw(Seen::Drained);
+        }
         self.check.told(&self.database, partition, next, &batch);
     }
 
@@ -251,7 +344,9 @@ impl World {
         let full = self.plan.batch;
         let worker = &mut self.workers[number];
         let consuming = worker.protocol.is_consuming(Partition::try_from(partition).unwrap_or(0));
-        let Some(lane) = worker.lanes[partition].as_mut().filter(|_| consuming && !worker.draining) else {
+        let Some(lane) =
+            worker.lanes[partition].as_mut().filter(|_| consuming && !worker.draining && !worker.drainer)
+        else {
             return;
         };
         if !self.kafka.up || lane.records.len() >= full {
@@ -314,8 +409,8 @@ impl World {
 
     /// The process is gone, with all that it had in memory. What the server has got from it stays under way there.
     pub fn kill(&mut self, number: usize) {
-        let cluster = self.workers[number].cluster;
-        self.workers[number] = Worker { cluster, ..Worker::default() };
+        let Worker { cluster, disk, drainer, .. } = self.workers[number];
+        self.workers[number] = Worker { cluster, disk, drainer, ..Worker::default() };
         for task in self.tasks.iter_mut().filter(|task| task.worker == number) {
             task.orphan = true;
         }
@@ -324,7 +419,8 @@ impl World {
 
     /// A new process, to which the group gives what belongs to its place.
     pub fn restart(&mut self, number: usize) {
-        self.workers[number] = Worker::started(self.kafka.newest_cluster());
+        let Worker { disk, drainer, .. } = self.workers[number];
+        self.workers[number] = Worker::started(self.kafka.newest_cluster(), disk, drainer);
         for partition in 0..self.kafka.partitions() {
             if self.owners[partition] == number {
                 let partition = Partition::try_from(partition).unwrap_or(0);

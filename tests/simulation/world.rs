@@ -10,6 +10,7 @@ use crate::coverage::{Coverage, Seen};
 use crate::database::{Database, slot};
 use crate::kafka::Kafka;
 use crate::schedule::{Dice, Fault, PARTITIONS, Plan};
+use crate::spool::Disk;
 use crate::task::Task;
 use crate::trace::Trace;
 use crate::worker::Worker;
@@ -23,11 +24,15 @@ pub struct World {
     pub kafka: Kafka,
     pub database: Database,
     pub workers: Vec<Worker>,
+    /// One for each of the plan's workers; behind those, a line that drains it has the same.
+    pub disks: Vec<Disk>,
     pub tasks: Vec<Task>,
     pub task_id: u64,
     /// Whom the group holds to be the owner of each partition.
     pub owners: [usize; PARTITIONS],
     pub healed: bool,
+    /// Steps so far.
+    pub now: usize,
     pub check: Check,
     pub coverage: Coverage,
     pub trace: Trace,
@@ -39,15 +44,21 @@ impl World {
     pub fn new(seed: u64, traced: bool) -> Self {
         let mut dice = Dice::new(seed);
         let plan = Plan::roll(&mut dice);
-        let workers = (0..plan.workers).map(|_| Worker::started(0)).collect();
+        let mut workers: Vec<Worker> =
+            (0..plan.workers).map(|disk| Worker::started(0, disk, false)).collect();
+        if plan.spool {
+            workers.extend((0..plan.workers).map(|disk| Worker::started(0, disk, true)));
+        }
         Self {
             kafka: Kafka::new(plan.partitions),
             database: Database::new(),
             workers,
+            disks: (0..plan.workers).map(|_| Disk::default()).collect(),
             tasks: Vec::new(),
             task_id: 0,
             owners: std::array::from_fn(|_| dice.below(plan.workers)),
             healed: false,
+            now: 0,
             check: Check::default(),
             coverage: Coverage::default(),
             trace: Trace::new(traced),
@@ -78,6 +89,7 @@ impl World {
         (0..self.workers.len()).for_each(|number| self.restart(number));
         for step in 0..self.plan.steps {
             self.trace.at(step);
+            self.now = step;
             self.step();
             if self.verify() {
                 return;
@@ -85,7 +97,8 @@ impl World {
         }
         self.heal();
         for round in 0..ROUNDS {
-            self.trace.at(self.plan.steps + round);
+            self.now = self.plan.steps + round;
+            self.trace.at(self.now);
             self.round(round);
             if self.verify() {
                 return;
@@ -132,6 +145,8 @@ impl World {
             0..=4 if !worker.membership.is_empty() => self.hear(number),
             0..=13 if !worker.inbox.is_empty() => self.take_answer(number),
             14 => self.watch(number),
+            15 => self.look_for_outage(number),
+            16 => self.leftovers(number),
             _ => {
                 let most = self.dice.below(7);
                 self.read(number, partition, most);
@@ -154,6 +169,8 @@ impl World {
             if round.is_multiple_of(8) {
                 self.watch(number);
             }
+            self.look_for_outage(number);
+            self.leftovers(number);
         }
         for index in (0..self.tasks.len()).rev() {
             self.step_task(index);
@@ -167,7 +184,11 @@ impl World {
 
     fn is_at_rest(&mut self, partition: usize) -> bool {
         let name = Partition::try_from(partition).unwrap_or(0);
-        if self.reason_to_halt(name).is_some() {
+        let halt = match self.held(self.owners[partition], name) {
+            Some(held) => self.find_halt(name, held),
+            None => self.reason_to_halt(name),
+        };
+        if halt.is_some() {
             return self.workers[self.owners[partition]].halted[partition];
         }
         let log = self.kafka.log(self.kafka.living(), partition);

@@ -59,7 +59,14 @@ pub fn lineage(kind: EventKind, partition: i32) -> Lineage {
 /// Asks for the partition of a log that holds any offset.
 pub fn request(lineage: Lineage) -> ClaimRequest {
     let log = LogRange { low: 0, high: i64::MAX };
-    ClaimRequest { group: Arc::from("group"), lineage, log, owner: "a test".into(), second_look: false, spooled: None }
+    ClaimRequest {
+        group: Arc::from("group"),
+        lineage,
+        log,
+        owner: "a test".into(),
+        second_look: false,
+        spooled: None,
+    }
 }
 
 pub async fn claim(store: &Store, request: &ClaimRequest) -> Claim {

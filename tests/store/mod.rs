@@ -47,5 +47,6 @@ mod rehearse;
 mod repositories;
 mod scrapers;
 mod signals;
+mod spool;
 mod workflows;
 mod write;

@@ -125,7 +125,7 @@ impl Claimant {
             };
             let answer = self.in_time(self.store.claim(&request, clock::now())).await?;
             if let ClaimAnswer::Claimed(claim) = answer {
-                self.tell_spool(spool, &held.lineage, claim.next_offset).await;
+                self.tell_spool(spool, &held.lineage, &claim).await;
                 return Ok(Some(claim));
             }
         }
@@ -152,6 +152,7 @@ impl Claimant {
             self.in_time(self.store.start(&self.group, &starts, clock::now())).await?;
             return Ok(true);
         };
+        ensure!(spool.may_claim(row.partition, row.epoch), "another worker has claimed the partition since");
         if (&row.cluster_id, &row.topic_id) != (&lineage.cluster_id, &lineage.topic_id) {
             return Ok(false);
         }
@@ -159,9 +160,13 @@ impl Claimant {
     }
 
     /// A spool that cannot be written is no reason not to go on.
-    async fn tell_spool(&self, spool: &TopicSpool, lineage: &Lineage, next_offset: i64) {
-        if let Err(error) = spool.claimed(lineage, next_offset).await {
-            tracing::warn!(kafka.partition = lineage.partition, error = format!("{error:#}"), "going on without the spool");
+    async fn tell_spool(&self, spool: &TopicSpool, lineage: &Lineage, claim: &Claim) {
+        if let Err(error) = spool.claimed(lineage, claim).await {
+            tracing::warn!(
+                kafka.partition = lineage.partition,
+                error = format!("{error:#}"),
+                "going on without the spool"
+            );
         }
     }
 
@@ -181,7 +186,7 @@ impl Claimant {
             match self.in_time(self.store.claim(&request, clock::now())).await? {
                 ClaimAnswer::Claimed(claim) => {
                     if let Some(spool) = &self.spool {
-                        self.tell_spool(spool, &request.lineage, claim.next_offset).await;
+                        self.tell_spool(spool, &request.lineage, &claim).await;
                     }
                     return Ok(ClaimOutcome::Claimed(claim));
                 }

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 mod config_error;
 pub mod demo;
+pub mod drain;
 pub mod dry_run;
 pub mod formats;
 pub mod http;

@@ -5,6 +5,7 @@
 //! was claimed; what comes out is written under a claim of the database, like any batch.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -29,15 +30,45 @@ pub struct TopicSpool {
     pub outage: Arc<Outage>,
     group: Arc<str>,
     topic: String,
-    /// In which log each partition was claimed last, and where the database was known to stand when the spool was told.
-    claimed: Mutex<BTreeMap<Partition, (Lineage, i64)>>,
+    /// What the database's last claim of each partition said.
+    claimed: Mutex<BTreeMap<Partition, Claimed>>,
+    /// Set where this line gives way to whoever claims one of its partitions, when somebody has.
+    gives_way: Option<Arc<AtomicBool>>,
+}
+
+/// What the database's last claim of a partition said.
+#[derive(Debug, Clone)]
+struct Claimed {
+    /// The log that it counts in.
+    lineage: Lineage,
+    /// Where the database was known to stand when the spool was told.
+    noted: i64,
+    /// The claim's number.
+    epoch: i64,
 }
 
 impl TopicSpool {
     /// Of one topic, for one group.
     #[must_use]
     pub fn new(spool: Spool, outage: Arc<Outage>, group: Arc<str>, topic: &str) -> Self {
-        Self { spool, outage, group, topic: topic.to_owned(), claimed: Mutex::default() }
+        let topic = topic.to_owned();
+        Self { spool, outage, group, topic, claimed: Mutex::default(), gives_way: None }
+    }
+
+    /// For a line that claims each of its partitions once, and never again when somebody else has claimed it since: two that take
+    /// turns would come to nothing. `overruled` is set then.
+    #[must_use]
+    pub fn giving_way(self, overruled: &Arc<AtomicBool>) -> Self {
+        Self { gives_way: Some(Arc::clone(overruled)), ..self }
+    }
+
+    /// Whether the partition may be claimed, whose row has this epoch now.
+    pub(crate) fn may_claim(&self, partition: Partition, epoch: i64) -> bool {
+        let Some(overruled) = &self.gives_way else { return true };
+        let ours = self.claims().get(&partition).map(|claimed| claimed.epoch);
+        let may = ours.is_none_or(|ours| ours == epoch);
+        overruled.fetch_or(!may, Relaxed);
+        may
     }
 
     /// Whether batches go to the spool.
@@ -47,21 +78,21 @@ impl TopicSpool {
     }
 
     /// The database has claimed a partition in this log: the spool would go on there.
-    pub(crate) async fn claimed(&self, lineage: &Lineage, next_offset: i64) -> anyhow::Result<()> {
-        self.claims().insert(lineage.partition, (lineage.clone(), next_offset));
-        self.begin(&[(lineage.clone(), next_offset)]).await
+    pub(crate) async fn claimed(&self, lineage: &Lineage, claim: &Claim) -> anyhow::Result<()> {
+        let (noted, epoch) = (claim.next_offset, claim.epoch);
+        self.claims().insert(claim.partition, Claimed { lineage: lineage.clone(), noted, epoch });
+        self.begin(&[(lineage.clone(), noted)]).await
     }
 
     /// The positions that the database has: the spool would go on there. Only what has moved is written.
     pub(crate) async fn noted(&self, positions: &BTreeMap<Partition, Position>) -> anyhow::Result<()> {
         let moved: Vec<(Lineage, i64)> = {
             let mut claims = self.claims();
-            let ours = claims.iter_mut().filter_map(|(partition, (lineage, noted))| {
+            let ours = claims.iter_mut().filter_map(|(partition, claimed)| {
                 let next = positions.get(partition)?.next_offset;
-                (next > *noted).then(|| {
-                    *noted = next;
-                    (lineage.clone(), next)
-                })
+                let moved = next > claimed.noted;
+                claimed.noted = next;
+                moved.then(|| (claimed.lineage.clone(), next))
             });
             ours.collect()
         };
@@ -69,7 +100,10 @@ impl TopicSpool {
     }
 
     async fn begin(&self, starts: &[(Lineage, i64)]) -> anyhow::Result<()> {
-        self.spool.begin(&self.group, starts, clock::now()).await.context("cannot note positions in the spool")
+        self.spool
+            .begin(&self.group, starts, clock::now())
+            .await
+            .context("cannot note positions in the spool")
     }
 
     /// What waits of one partition, by log.
@@ -79,7 +113,9 @@ impl TopicSpool {
     pub(crate) async fn held(&self, partition: Partition) -> anyhow::Result<Vec<Held>> {
         let mut held = self.spool.held().await.context("cannot read the spool")?;
         held.retain(|held| {
-            held.group == *self.group && held.lineage.topic == self.topic && held.lineage.partition == partition
+            held.group == *self.group
+                && held.lineage.topic == self.topic
+                && held.lineage.partition == partition
         });
         Ok(held)
     }
@@ -94,7 +130,7 @@ impl TopicSpool {
         known: Option<i64>,
     ) -> anyhow::Result<ClaimOutcome> {
         let partition = request.lineage.partition;
-        let claimed = self.claims().get(&partition).map(|(lineage, _)| lineage.clone());
+        let claimed = self.claims().get(&partition).map(|claimed| claimed.lineage.clone());
         if let (Some(from), Some(lineage)) = (known, claimed) {
             self.begin(&[(lineage, from)]).await?;
         }
@@ -117,7 +153,7 @@ impl TopicSpool {
         claim: &Claim,
         kind: EventKind,
     ) -> anyhow::Result<Option<Batch>> {
-        let claimed = self.claims().get(&claim.partition).map(|(lineage, _)| lineage.clone());
+        let claimed = self.claims().get(&claim.partition).map(|claimed| claimed.lineage.clone());
         let Some(lineage) = claimed else { return Ok(None) };
         let dropped = self.spool.drop_stored(database, &self.group, &lineage).await;
         dropped.context("cannot drop what is stored")?;
@@ -127,7 +163,9 @@ impl TopicSpool {
         let read = move || Batch::from_segment(kind, segment.format, &segment.body, from, to);
         let batch = tokio::task::spawn_blocking(read).await.context("reading a segment panicked")?;
         let file = self.spool.path().display();
-        batch.map(Some).with_context(|| format!("offsets {from} to {to} of partition {} in {file}", claim.partition))
+        batch
+            .map(Some)
+            .with_context(|| format!("offsets {from} to {to} of partition {} in {file}", claim.partition))
     }
 
     /// Keeps one batch. No budget is used up: what its records are worth is decided in the database.
@@ -159,7 +197,7 @@ impl TopicSpool {
         }
     }
 
-    fn claims(&self) -> MutexGuard<'_, BTreeMap<Partition, (Lineage, i64)>> {
+    fn claims(&self) -> MutexGuard<'_, BTreeMap<Partition, Claimed>> {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

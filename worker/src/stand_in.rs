@@ -47,7 +47,8 @@ impl StandIn {
             OnOutage::Wait => return Ok(None),
             OnOutage::Spool => {}
         }
-        let spool = Spool::open(&settings.spool_file, settings.spool_mib).await.context("store.spool_file")?;
+        let spool =
+            Spool::open(&settings.spool_file, settings.spool_mib).await.context("store.spool_file")?;
         let breaker = Arc::new(Breaker::default());
         let after = Duration::from_millis(settings.spool_after_ms);
         let outage = Arc::new(Outage::new(after, Arc::clone(&breaker), store.clone()));
@@ -56,8 +57,8 @@ impl StandIn {
 
     /// One topic's part.
     #[must_use]
-    pub fn of_topic(&self, group: &Arc<str>, topic: &str) -> Arc<TopicSpool> {
-        Arc::new(TopicSpool::new(self.spool.clone(), Arc::clone(&self.outage), Arc::clone(group), topic))
+    pub fn of_topic(&self, group: &Arc<str>, topic: &str) -> TopicSpool {
+        TopicSpool::new(self.spool.clone(), Arc::clone(&self.outage), Arc::clone(group), topic)
     }
 
     /// Waits until it is clear that the process starts without the database: that does not answer, and the spool knows where

@@ -57,7 +57,7 @@ impl Workers {
             let source = KafkaSource::subscribe(&config.kafka_for(topic.kind), &topic.name)?;
             let log = Arc::new(KafkaLog::new(&config.kafka, &topic.name)?);
             let group: Arc<str> = group_of(&config.kafka, &topic.name).into();
-            let spool = stand_in.map(|stand_in| stand_in.of_topic(&group, &topic.name));
+            let spool = stand_in.map(|stand_in| Arc::new(stand_in.of_topic(&group, &topic.name)));
             let claimant = Claimant {
                 group,
                 owner: owner(),

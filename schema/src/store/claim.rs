@@ -16,7 +16,7 @@ use crate::schema::{lineages, partition_offsets};
 use crate::time::UtcMicros;
 
 /// A log that offsets count in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lineage {
     /// The Kafka cluster.
     pub cluster_id: String,

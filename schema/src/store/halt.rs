@@ -43,6 +43,8 @@ pub enum Halt {
     },
 }
 
+/// The halt that is left by giving up what is not in the spool either.
+pub(super) const SPOOL_GAP: &str = "spool_gap";
 /// The halt that `offsets resume` is for.
 pub(super) const BUDGET: &str = "dead_letter_budget";
 
@@ -52,7 +54,7 @@ impl Halt {
     pub fn name(&self) -> &'static str {
         match self {
             Self::RetentionPassed { .. } => "retention_passed",
-            Self::SpoolGap { .. } => "spool_gap",
+            Self::SpoolGap { .. } => SPOOL_GAP,
             Self::LogTruncated { .. } => "log_truncated",
             Self::AheadOfLog { .. } => "ahead_of_log",
             Self::TopicRecreated => "topic_recreated",
@@ -86,7 +88,7 @@ impl Halt {
     /// Every name, so that a gauge exists for each.
     pub const NAMES: [&'static str; 7] = [
         "retention_passed",
-        "spool_gap",
+        SPOOL_GAP,
         "log_truncated",
         "ahead_of_log",
         "topic_recreated",

@@ -13,7 +13,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use super::audit::{self, Action};
 use super::claim::{intern_lineage, lock_position};
 use super::error::StoreError;
-use super::halt::{BUDGET, Halt};
+use super::halt::{BUDGET, Halt, SPOOL_GAP};
 use super::{Claim, Conn, Lineage, LogRange, PartitionState, Store, ledger, positions, with_conn};
 use crate::schema::partition_offsets;
 use crate::time::UtcMicros;
@@ -227,7 +227,9 @@ fn can_be_given_up(state: &PartitionState, log: &LogNow, to: i64) -> Result<(), 
                 .into(),
         ));
     }
-    within(to, log.range)?;
+    // What a worker's spool holds goes on where Kafka has nothing any more.
+    let low = if state.halted.as_deref() == Some(SPOOL_GAP) { state.next_offset } else { log.range.low };
+    within(to, LogRange { low, ..log.range })?;
     reads_replaced(state, log.range.low, to)?;
     if to > state.next_offset {
         return Ok(());

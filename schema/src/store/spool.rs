@@ -222,7 +222,11 @@ impl Spool {
         Ok(dropped)
     }
 
-    async fn ranges(&self, group: &str, lineage: &Lineage) -> Result<Vec<(i64, i64)>, StoreError> {
+    /// The segments of one group and log, in order: first offset, and one past the last.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn ranges(&self, group: &str, lineage: &Lineage) -> Result<Vec<(i64, i64)>, StoreError> {
         let mut session = self.store.checkout().await?;
         let c = sqlite(session.conn());
         let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;

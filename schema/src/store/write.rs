@@ -109,7 +109,9 @@ async fn write_sqlite(
 ) -> Result<WriteReport, WriteError> {
     let Session { conn, known, look, keeps, .. } = session;
     match keeps {
-        Keeps::Segments => return conn.immediate_transaction(async |c| spool::keep_in_tx(c, job).await).await,
+        Keeps::Segments => {
+            return conn.immediate_transaction(async |c| spool::keep_in_tx(c, job).await).await;
+        }
         Keeps::Rows => {}
     }
     let interned = interned(&mut Conn::Sqlite(conn), known, job).await?;

@@ -8,6 +8,7 @@ mod compact;
 mod demo;
 mod dlq;
 mod doctor;
+mod drain;
 mod freshness;
 mod games;
 mod lag;
@@ -92,6 +93,8 @@ enum Command {
     Freshness(freshness::FreshnessArgs),
     /// Ask everything that a worker will need, and say what to do about what it will not get.
     Doctor(doctor::DoctorArgs),
+    /// Move what waits in a spool into the database: for a spool whose worker does not run any more.
+    Drain(drain::DrainArgs),
     /// Look at dead letters, apply them again, give them up.
     Dlq(dlq::DlqArgs),
     /// Read a part of a topic again, beside live consumption; the same command goes on where it was interrupted.
@@ -145,6 +148,7 @@ fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
             Command::Lag(args) => lag::lag(config, args).await,
             Command::Freshness(args) => freshness::freshness(config, args).await.map(|()| Ending::Done),
             Command::Doctor(args) => doctor::doctor(config, file, args).await,
+            Command::Drain(args) => drain::drain(config, args).await,
             Command::Dlq(args) => dlq::dlq(config, args).await.map(|()| Ending::Done),
             Command::Replay(args) => replay::replay(config, args).await,
             Command::Backfill(args) => backfill::backfill(config, args).await,

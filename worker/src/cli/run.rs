@@ -27,7 +27,7 @@ use crate::stand_in::StandIn;
 use crate::waiting::Waiting;
 use crate::workers::Workers;
 use crate::workflows::{self, Work};
-use crate::{backoff, metrics, observe, telemetry};
+use crate::{backoff, drain, metrics, observe, telemetry};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -85,6 +85,8 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let mut workers = Workers::start(config, &topics, &store, Arc::clone(&pipelines), stand_in.as_ref())?;
     if let Some(stand_in) = stand_in {
         let _ = health.outage.set(Arc::clone(&stand_in.outage));
+        let (config, store, lines) = (config.clone(), store.clone(), Arc::clone(&pipelines));
+        tokio::spawn(drain::leftovers(config, stand_in.clone(), store, lines));
         let names = topics.iter().map(|topic| topic.name.clone()).collect();
         tokio::spawn(stand_in.watch(names, Arc::clone(&health)));
     }

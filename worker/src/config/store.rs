@@ -53,10 +53,7 @@ impl StoreConfig {
                 "store.on_outage: a spool stands in for a server; database.url names an embedded store",
             ),
             (self.spool_after_ms <= 3_600_000, "store.spool_after_ms: must be at most 3,600,000"),
-            (
-                (16..=1_048_576).contains(&self.spool_mib),
-                "store.spool_mib: must be 16 to 1,048,576",
-            ),
+            ((1..=1_048_576).contains(&self.spool_mib), "store.spool_mib: must be 1 to 1,048,576"),
             (!self.spool_file.as_os_str().is_empty(), "store.spool_file: must not be empty"),
         ];
         match ranges.into_iter().find(|(holds, _)| !holds) {

@@ -11,6 +11,8 @@ pub enum Mode {
     Backfill,
     /// Dead letters.
     Redrive,
+    /// A spool whose partitions this process does not consume.
+    Drain,
 }
 
 impl Mode {
@@ -22,6 +24,7 @@ impl Mode {
             Self::Replay => "replay",
             Self::Backfill => "backfill",
             Self::Redrive => "redrive",
+            Self::Drain => "drain",
         }
     }
 
@@ -29,7 +32,7 @@ impl Mode {
     pub(crate) fn is_live(self) -> bool {
         match self {
             Self::Live => true,
-            Self::Replay | Self::Backfill | Self::Redrive => false,
+            Self::Replay | Self::Backfill | Self::Redrive | Self::Drain => false,
         }
     }
 }

@@ -20,7 +20,9 @@ impl<S: Source> Pipeline<S> {
     pub(super) fn carry_out(&mut self, command: Command) {
         match command {
             Command::Claim(partition, assignment) => self.claim(partition, assignment),
-            Command::ClaimSpool(partition, assignment, known) => self.claim_spool(partition, assignment, known),
+            Command::ClaimSpool(partition, assignment, known) => {
+                self.claim_spool(partition, assignment, known)
+            }
             Command::Fetch(partition, assignment, claim) => self.fetch(partition, assignment, claim),
             Command::Consume(partition, offset) => self.consume(partition, offset),
             Command::Write(partition, assignment, place, claim, effort) => {
@@ -148,7 +150,11 @@ impl<S: Source> Pipeline<S> {
     fn ask(&self, partition: Partition, assignment: Assignment, place: Place, claim: Claim) {
         let claimant = self.claimant.clone();
         self.spawn(Event::PositionAnswered(partition, assignment, PositionOutcome::Unknown), async move {
-            Event::PositionAnswered(partition, assignment, writer::ask_position(&claimant, place, &claim).await)
+            Event::PositionAnswered(
+                partition,
+                assignment,
+                writer::ask_position(&claimant, place, &claim).await,
+            )
         });
     }
 

@@ -55,7 +55,7 @@ pub(super) enum State {
 }
 
 /// Pauses in a row as after that many failures: how soon a halted partition notices an operator's decision.
-const HALTED_ATTEMPT: u32 = u32::MAX;
+pub(super) const HALTED_ATTEMPT: u32 = u32::MAX;
 /// Refusals in a row after which the batch is searched for the records that the database refuses.
 const REFUSALS: u32 = 2;
 
@@ -318,7 +318,11 @@ impl Entry {
         commands
     }
 
-    pub(super) fn position_answered(&mut self, partition: Partition, outcome: PositionOutcome) -> Vec<Command> {
+    pub(super) fn position_answered(
+        &mut self,
+        partition: Partition,
+        outcome: PositionOutcome,
+    ) -> Vec<Command> {
         let State::Asking { claim, flight } = &self.state else { return Vec::new() };
         let (claim, flight) = (claim.clone(), flight.next_attempt());
         match outcome {

@@ -2,6 +2,7 @@
 
 use ledgerline_schema::store::{Claim, Effort, Halt};
 
+use super::entry::HALTED_ATTEMPT;
 use super::*;
 
 fn claim(epoch: i64, next_offset: i64) -> Claim {
@@ -40,7 +41,10 @@ fn asking() -> Protocol {
     let mut protocol = writing();
     let lost = Event::WriteEnded(0, 1, WriteOutcome::Unknown);
     assert_eq!(protocol.on(lost), [Command::RetryLater(0, 1, 0)]);
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, Place::Database, claim(1, 10))]);
+    assert_eq!(
+        protocol.on(Event::RetryDue(0, 1)),
+        [Command::AskPosition(0, 1, Place::Database, claim(1, 10))]
+    );
     protocol
 }
 
@@ -74,7 +78,10 @@ fn a_lost_answer_of_a_commit_that_happened_is_not_written_again() {
 fn a_lost_answer_of_a_commit_that_did_not_happen_is_written_again() {
     let mut protocol = asking();
     assert_eq!(protocol.on(known(1, 10)), [Command::RetryLater(0, 1, 1)]);
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]);
+    assert_eq!(
+        protocol.on(Event::RetryDue(0, 1)),
+        [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]
+    );
 }
 
 #[test]
@@ -98,7 +105,10 @@ fn a_silent_database_is_asked_again_and_again() {
     for attempt in 1..4 {
         let silent = Event::PositionAnswered(0, 1, PositionOutcome::Unknown);
         assert_eq!(protocol.on(silent), [Command::RetryLater(0, 1, attempt)]);
-        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, Place::Database, claim(1, 10))]);
+        assert_eq!(
+            protocol.on(Event::RetryDue(0, 1)),
+            [Command::AskPosition(0, 1, Place::Database, claim(1, 10))]
+        );
     }
 }
 
@@ -158,9 +168,15 @@ fn a_batch_refused_twice_is_searched_for_the_bad_record() {
     let mut protocol = writing();
     for effort in [Effort::Whole, Effort::Isolate, Effort::Isolate] {
         let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Refused));
-        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::AskPosition(0, 1, Place::Database, claim(1, 10))]);
+        assert_eq!(
+            protocol.on(Event::RetryDue(0, 1)),
+            [Command::AskPosition(0, 1, Place::Database, claim(1, 10))]
+        );
         let _ = protocol.on(known(1, 10));
-        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), effort)]);
+        assert_eq!(
+            protocol.on(Event::RetryDue(0, 1)),
+            [Command::Write(0, 1, Place::Database, claim(1, 10), effort)]
+        );
     }
 }
 
@@ -171,7 +187,10 @@ fn an_outage_in_between_starts_the_count_of_refusals_anew() {
         let _ = protocol.on(Event::WriteEnded(0, 1, outcome));
         let _ = protocol.on(Event::RetryDue(0, 1));
         let _ = protocol.on(known(1, 10));
-        assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]);
+        assert_eq!(
+            protocol.on(Event::RetryDue(0, 1)),
+            [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]
+        );
     }
 }
 
@@ -184,11 +203,17 @@ fn what_was_not_tried_is_tried_later_and_forgets_no_refusal() {
     let _ = protocol.on(Event::RetryDue(0, 1));
     let not_tried = Event::WriteEnded(0, 1, WriteOutcome::NotTried);
     assert_eq!(protocol.on(not_tried), [Command::RetryLater(0, 1, 2)]);
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]);
+    assert_eq!(
+        protocol.on(Event::RetryDue(0, 1)),
+        [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Whole)]
+    );
     let _ = protocol.on(Event::WriteEnded(0, 1, WriteOutcome::Refused));
     let _ = protocol.on(Event::RetryDue(0, 1));
     let _ = protocol.on(known(1, 10));
-    assert_eq!(protocol.on(Event::RetryDue(0, 1)), [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Isolate)]);
+    assert_eq!(
+        protocol.on(Event::RetryDue(0, 1)),
+        [Command::Write(0, 1, Place::Database, claim(1, 10), Effort::Isolate)]
+    );
 }
 
 #[test]
@@ -329,10 +354,7 @@ fn what_the_spool_holds_goes_first_and_a_new_claim_comes_after_it() {
 #[test]
 fn a_spool_that_cannot_be_read_is_asked_again() {
     let mut protocol = draining();
-    assert_eq!(
-        protocol.on(Event::Fetched(0, 3, FetchOutcome::Unknown)),
-        [Command::RetryLater(0, 3, 1)]
-    );
+    assert_eq!(protocol.on(Event::Fetched(0, 3, FetchOutcome::Unknown)), [Command::RetryLater(0, 3, 1)]);
     assert_eq!(protocol.on(Event::RetryDue(0, 3)), [Command::Fetch(0, 3, claim(2, 10))]);
 }
 

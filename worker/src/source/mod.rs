@@ -6,6 +6,7 @@ pub mod kafka;
 mod native;
 pub mod rate;
 pub mod replay;
+pub mod spooled;
 pub mod survey;
 
 pub(crate) use native::skip_mock_rebalance_delay;

@@ -4,7 +4,7 @@
 //! What must stay true: a workflow goes on from the positions that its lines left, whoever takes it up; who has lost the lease
 //! stops; a dry run has no row, no position, and changes nothing.
 
-mod line;
+pub(crate) mod line;
 pub mod plan;
 mod service;
 mod status;

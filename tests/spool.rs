@@ -1,0 +1,327 @@
+//! An outage of the database that a spool bridges, on real servers: ingest goes on, nothing is lost or doubled, whoever dies in
+//! between. Many faults at once are the business of `tests/chaos`.
+
+use std::time::{Duration, Instant};
+
+use ledgerline_worker::config::Config;
+use serde_json::{Value, json};
+
+use crate::support::kafka::{self, Load, Record};
+use crate::support::postgres::Database;
+use crate::support::scenes::{clean, get, logged, odds, records, some_progress, stored};
+use crate::support::servers::Postgres;
+use crate::support::worker::{Setup, Worker};
+use crate::support::{eventually, optional};
+
+/// How long PostgreSQL is away; `make faults` takes a minute.
+fn outage() -> Duration {
+    let seconds = optional("LEDGERLINE_TEST_OUTAGE_SECONDS").and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(8))
+}
+
+fn load(number: usize) -> Record {
+    let (game, second) = (number % 500, number / 500);
+    Record::of(&format!("test:game-{game}"), odds(game, second).to_string())
+}
+
+/// A worker with a spool, its database on a server of the test's own.
+struct Scene {
+    postgres: Postgres,
+    database: Database,
+    topic: String,
+    partitions: i32,
+    setup: Setup,
+}
+
+impl Scene {
+    async fn new(partitions: i32, spool_mib: u64) -> Self {
+        let postgres = Postgres::start().await;
+        let database = Database::on(&postgres.url("postgres")).await;
+        let topic = kafka::topic("odds", partitions).await;
+        let setup = Setup::new(&database.url, &[("odds", &topic)]);
+        let file = setup.folder.path().join("spool.db");
+        let setup = setup.with_database("idle_in_transaction_timeout_ms = 2000\nlock_timeout_ms = 1000").with(
+            &format!(
+                "[store]\non_outage = \"spool\"\nspool_file = {file:?}\nspool_after_ms = 1000\nspool_mib = {spool_mib}\n"
+            ),
+        );
+        setup.must(&["migrate", "up"]);
+        Self { postgres, database, topic, partitions, setup }
+    }
+
+    async fn produce(&self, all: Vec<Record>) {
+        let (brokers, topic) = (self.setup.brokers.clone(), self.topic.clone());
+        tokio::task::spawn_blocking(move || kafka::produce(&brokers, &topic, &all)).await.expect("produced");
+    }
+
+    fn ends(&self) -> i64 {
+        (0..self.partitions).map(|partition| kafka::end(&self.topic, partition)).sum()
+    }
+
+    async fn stored(&self) {
+        stored(&self.database, &self.topic, self.partitions).await;
+    }
+
+    /// Every record is stored once, and a second group that nothing ever disturbed reads the same.
+    async fn must_equal_an_undisturbed_run(&self) {
+        clean(&self.setup);
+        let sums = "select sum(duplicate) + sum(dead) from offset_ledger";
+        assert_eq!(self.database.number(sums).await, 0, "nothing came twice, nothing is dead");
+        let calm = Database::on(&self.postgres.url("postgres")).await;
+        let setup = Setup::new(&calm.url, &[("odds", &self.topic)]);
+        setup.must(&["migrate", "up"]);
+        let mut worker = setup.start();
+        stored(&calm, &self.topic, self.partitions).await;
+        assert!(worker.stop().await.success());
+        assert_eq!(self.database.digest("readable_odds").await, calm.digest("readable_odds").await);
+    }
+}
+
+/// The sum of a metric's series.
+async fn metric(worker: &Worker, name: &str) -> f64 {
+    let text = get(&worker.address().await, "/metrics").await;
+    let values =
+        text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+async fn until_metric(worker: &Worker, name: &str, holds: impl Fn(f64) -> bool) {
+    eventually(name, || async { holds(metric(worker, name).await).then_some(()) }).await;
+}
+
+/// Records that have reached the worker's spool or its database, by its own count.
+async fn ingested(worker: &Worker) -> f64 {
+    metric(worker, "ledgerline_spooled_records_total").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_spool_ingest_goes_on_while_the_database_is_away() {
+    let mut scene = Scene::new(4, 64).await;
+    let mut worker = scene.setup.start();
+    let load = Load::start(&scene.setup.brokers, &scene.topic, 2_000, load);
+    some_progress(&scene.database, 20_000).await;
+
+    scene.postgres.stop_immediate().await;
+    let away = Instant::now();
+    until_metric(&worker, "ledgerline_spooling", |on| on == 1.0).await;
+    until_metric(&worker, "ledgerline_spooled_records_total", |records| records > 0.0).await;
+    let first = away.elapsed();
+    let ready = get(&worker.address().await, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("\"spooling\":true"), "{ready}");
+    let (mut longest, mut seen, mut since) = (Duration::ZERO, ingested(&worker).await, Instant::now());
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    while away.elapsed() < outage() {
+        ticks.tick().await;
+        let now = ingested(&worker).await;
+        if now > seen {
+            longest = longest.max(since.elapsed());
+            (seen, since) = (now, Instant::now());
+        }
+    }
+    scene.postgres.start_again().await;
+    let back = Instant::now();
+    until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
+    let drained = back.elapsed();
+    let sent = load.stop();
+    scene.stored().await;
+    println!(
+        "away {:?}: {sent} records, {seen} of them spooled; the first after {:.1} s, then never more than {:.1} s without; \
+         drained {:.1} s after it was back",
+        outage(),
+        first.as_secs_f64(),
+        longest.as_secs_f64(),
+        drained.as_secs_f64()
+    );
+    assert_eq!(worker.log().matches("partitions revoked").count(), 0, "no rebalance");
+    assert!(worker.stop().await.success());
+    assert_eq!(scene.database.number("select sum(applied) from offset_ledger").await, sent as i64);
+    scene.must_equal_an_undisturbed_run().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_killed_ten_times_in_an_outage_and_after_it_loses_nothing() {
+    let mut scene = Scene::new(4, 64).await;
+    let mut worker = scene.setup.start();
+    let load = Load::start(&scene.setup.brokers, &scene.topic, 2_000, load);
+    some_progress(&scene.database, 10_000).await;
+    scene.postgres.stop_immediate().await;
+    // A process that starts without the database spools on: its spool knows where the partitions stand.
+    for kill in 0..10 {
+        if kill == 5 {
+            scene.postgres.start_again().await;
+        }
+        let at = rand::random_range(0..1_500);
+        let deadline = Instant::now() + Duration::from_millis(at);
+        if kill < 5 {
+            until_metric(&worker, "ledgerline_spooled_records_total", |records| records > 0.0).await;
+        } else {
+            eventually("the worker to start", || async {
+                worker.log().contains("\"running\"").then_some(())
+            })
+            .await;
+        }
+        tokio::time::sleep_until(deadline.into()).await;
+        worker.kill();
+        worker = scene.setup.start();
+    }
+    let sent = load.stop();
+    scene.stored().await;
+    until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
+    assert!(worker.stop().await.success());
+    println!("{sent} records, the worker killed ten times");
+    assert_eq!(scene.database.number("select sum(applied) from offset_ledger").await, sent as i64);
+    scene.must_equal_an_undisturbed_run().await;
+}
+
+/// Spools all that is in the topic, with PostgreSQL away, and ends.
+async fn spool_and_end(scene: &mut Scene, more: Vec<Record>) {
+    let mut worker = scene.setup.start();
+    scene.stored().await;
+    logged(&worker, "partition claimed", usize::try_from(scene.partitions).expect("a number")).await;
+    scene.postgres.stop_immediate().await;
+    let expected = more.len() as f64;
+    scene.produce(more).await;
+    until_metric(&worker, "ledgerline_spooled_records_total", |records| records >= expected).await;
+    assert!(worker.stop().await.success());
+}
+
+fn waiting(scene: &Scene, args: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let mut all = vec!["drain", "--json"];
+    all.extend(args);
+    let output = scene.setup.run(&all);
+    let rows: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), rows.as_array().expect("a list").clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drain_moves_what_a_dead_worker_left_and_a_second_one_changes_nothing() {
+    let mut scene = Scene::new(2, 16).await;
+    scene.produce(records(20, 20)).await;
+    spool_and_end(&mut scene, records(20, 60).split_off(400)).await;
+    scene.postgres.start_again().await;
+
+    let (code, rows) = waiting(&scene, &["--dry-run"]);
+    assert_eq!((code, rows.len()), (Some(0), 2), "{rows:?}");
+    assert!(rows.iter().all(|row| row["standing"] == "goes_on"), "{rows:?}");
+    assert_eq!(rows.iter().filter_map(|row| row["records"].as_i64()).sum::<i64>(), 800);
+    let before = scene.database.number("select sum(next_offset) from partition_offsets").await;
+    assert_eq!(before, 400, "it only looked");
+
+    let (code, rows) = waiting(&scene, &[]);
+    assert_eq!((code, rows), (Some(0), Vec::new()));
+    assert_eq!(scene.database.number("select sum(next_offset) from partition_offsets").await, scene.ends());
+    let rows_now = scene.database.digest("readable_odds").await;
+    let account = scene.database.digest("offset_ledger").await;
+    let (code, rows) = waiting(&scene, &[]);
+    assert_eq!((code, rows), (Some(0), Vec::new()));
+    assert_eq!(scene.database.digest("readable_odds").await, rows_now);
+    assert_eq!(scene.database.digest("offset_ledger").await, account);
+    scene.must_equal_an_undisturbed_run().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_spool_has_is_stored_although_kafka_has_deleted_it() {
+    let mut scene = Scene::new(1, 16).await;
+    scene.produce(records(10, 10)).await;
+    spool_and_end(&mut scene, records(10, 30).split_off(100)).await;
+    kafka::delete_before(&scene.topic, 0, 250).await;
+    scene.postgres.start_again().await;
+    let mut worker = scene.setup.start();
+    scene.produce(records(10, 32).split_off(300)).await;
+    scene.stored().await;
+    assert!(worker.stop().await.success());
+    assert_eq!(scene.database.number("select count(*) from odds").await, 640);
+    assert_eq!(scene.database.number("select sum(lost) from offset_ledger").await, 0);
+    let verified: Value = serde_json::from_str(&scene.setup.must(&["verify", "--json"])).expect("JSON");
+    assert_eq!((&verified["ok"], &verified["records"]), (&json!(true), &json!(320)), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_worker_has_stored_meanwhile_is_dropped_and_only_the_rest_is_written() {
+    let mut scene = Scene::new(1, 16).await;
+    scene.produce(records(10, 10)).await;
+    spool_and_end(&mut scene, records(10, 40).split_off(100)).await;
+    scene.postgres.start_again().await;
+    // It has no spool: it reads the same records from Kafka, and is killed in the middle of what the spool holds.
+    let other = scene.setup.folder.path().join("other.toml");
+    let text = std::fs::read_to_string(scene.setup.file()).expect("the configuration");
+    let text = text.replace("on_outage = \"spool\"", "on_outage = \"wait\"");
+    std::fs::write(&other, text + "[topics.odds.batch]\nrows = 30\nage_ms = 20\n").expect("written");
+    let mut worker = crate::support::worker::start(&other);
+    some_progress(&scene.database, 260).await;
+    worker.kill();
+    let (code, rows) = waiting(&scene, &[]);
+    assert_eq!((code, rows), (Some(0), Vec::new()));
+    scene.must_equal_an_undisturbed_run().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_spool_waits_and_loses_nothing() {
+    let mut scene = Scene::new(2, 1).await;
+    let mut worker = scene.setup.start();
+    let load = Load::start(&scene.setup.brokers, &scene.topic, 4_000, load);
+    some_progress(&scene.database, 5_000).await;
+    scene.postgres.stop_immediate().await;
+    logged(&worker, "the spool does not take the batch", 2).await;
+    until_metric(&worker, "ledgerline_spool_batches_total", |batches| batches > 0.0).await;
+    scene.postgres.start_again().await;
+    let sent = load.stop();
+    scene.stored().await;
+    until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
+    assert!(worker.stop().await.success());
+    assert_eq!(scene.database.number("select sum(applied) from offset_ledger").await, sent as i64);
+    scene.must_equal_an_undisturbed_run().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_again_in_the_middle_of_draining_loses_nothing() {
+    let mut scene = Scene::new(2, 64).await;
+    let mut worker = scene.setup.start();
+    let load = Load::start(&scene.setup.brokers, &scene.topic, 4_000, load);
+    some_progress(&scene.database, 5_000).await;
+    for round in 0..3 {
+        scene.postgres.stop_immediate().await;
+        until_metric(&worker, "ledgerline_spool_segments", |segments| segments > 2.0).await;
+        scene.postgres.start_again().await;
+        logged(&worker, "the database is back", round + 1).await;
+    }
+    let sent = load.stop();
+    scene.stored().await;
+    until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
+    assert!(worker.stop().await.success());
+    assert_eq!(scene.database.number("select sum(applied) from offset_ledger").await, sent as i64);
+    scene.must_equal_an_undisturbed_run().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_has_the_spool() {
+    let scene = Scene::new(1, 16).await;
+    let mut worker = scene.setup.start();
+    logged(&worker, "partition claimed", 1).await;
+    let refused = scene.setup.run(&["drain"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot open the spool") && said.contains("spool.db"), "{said}");
+    assert!(worker.stop().await.success());
+}
+
+#[test]
+fn what_a_spool_cannot_do_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused = |text: &str| {
+        let file = folder.path().join("ledgerline.toml");
+        std::fs::write(&file, text).expect("written");
+        format!("{:#}", Config::load(Some(&file)).expect_err("refused"))
+    };
+    for (text, named) in [
+        ("[store]\non_outage = \"spool\"", "store.on_outage"),
+        ("[store]\non_outage = \"forget\"", "on_outage"),
+        ("[store]\nspool_mib = 0", "store.spool_mib"),
+        ("[store]\nspool_after_ms = 9999999", "store.spool_after_ms"),
+        ("[store]\nspool_file = \"\"", "store.spool_file"),
+    ] {
+        let said = refused(text);
+        assert!(said.contains(named), "{text}: {said}");
+    }
+}

@@ -1,0 +1,189 @@
+//! The spool: batches wait in a file with their position, and leave it only when the database accounts for them.
+
+use ledgerline_schema::batch::{Batch, Dispositions};
+use ledgerline_schema::events::EventKind;
+use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, LogNow, LogRange, Order, Spool, WriteError};
+
+use super::lab::{At, Lab, Line, claim, lineage, now, odds, request};
+
+const KIND: EventKind = EventKind::Odds;
+
+on_both! {
+    a_batch_and_its_position_are_kept_together,
+    what_comes_out_is_stored_as_if_it_had_never_waited,
+    only_what_the_ledger_accounts_for_is_dropped,
+    what_was_given_up_is_kept,
+    a_gap_before_the_spool_halts_by_name_and_can_be_given_up,
+}
+
+/// A spool that is told where partition 0 stands: at 0.
+async fn spool() -> (tempfile::TempDir, Spool) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spool = Spool::open(&folder.path().join("spool.db"), 16).await.expect("a spool");
+    begin(&spool, 0).await;
+    (folder, spool)
+}
+
+async fn begin(spool: &Spool, from: i64) {
+    spool.begin("group", &[(lineage(KIND, 0), from)], now()).await.expect("begun");
+}
+
+/// A line into the spool, which goes on where the spool stands.
+async fn line(spool: &Spool) -> Line<'_> {
+    let claim = claim(spool.store(), &request(lineage(KIND, 0))).await;
+    let next = claim.next_offset;
+    Line { store: spool.store(), kind: KIND, claim, next, hour: now().hour() }
+}
+
+fn quotes(seconds: std::ops::Range<u32>) -> Vec<At> {
+    seconds.map(|second| At::Event(odds("g", second, -110))).collect()
+}
+
+/// The ranges that wait.
+async fn waiting(spool: &Spool) -> Vec<(i64, i64)> {
+    spool.ranges("group", &lineage(KIND, 0)).await.expect("ranges")
+}
+
+async fn drop_stored(spool: &Spool, lab: &Lab) -> usize {
+    spool.drop_stored(&lab.store, "group", &lineage(KIND, 0)).await.expect("an answer")
+}
+
+/// What waits at a position, as a batch.
+async fn at(spool: &Spool, position: i64) -> Option<Batch> {
+    let segment = spool.at("group", &lineage(KIND, 0), position).await.expect("an answer")?;
+    let batch = Batch::from_segment(KIND, segment.format, &segment.body, position, segment.to);
+    Some(batch.expect("a batch"))
+}
+
+async fn a_batch_and_its_position_are_kept_together(_lab: &Lab) {
+    let (_folder, spool) = spool().await;
+    let mut first = line(&spool).await;
+    let log = [At::Event(odds("g", 1, -110)), At::Bytes("{"), At::Tombstone, At::Hole];
+    let report = first.write(&log).await;
+    let (applied, dead, tombstone, hole) = (1, 1, 1, 1);
+    assert_eq!(
+        report.dispositions,
+        Dispositions { applied, dead, tombstone, hole, ..Dispositions::default() }
+    );
+    assert_eq!((first.position().await.next_offset, waiting(&spool).await), (4, vec![(0, 4)]));
+
+    let second = line(&spool).await;
+    let fenced = first.try_write(&first.batch(&[At::Hole])).await;
+    assert!(matches!(fenced, Err(WriteError::Fenced)), "{fenced:?}");
+    assert_eq!((second.position().await.next_offset, waiting(&spool).await), (4, vec![(0, 4)]));
+
+    begin(&spool, 2).await;
+    assert_eq!(second.position().await.next_offset, 4, "it stands behind that already");
+    begin(&spool, 9).await;
+    assert_eq!(line(&spool).await.next, 9);
+    let held = &spool.held().await.expect("what waits")[0];
+    assert_eq!((held.from, held.to, held.segments, held.records), (0, 4, 1, 2));
+}
+
+async fn what_comes_out_is_stored_as_if_it_had_never_waited(lab: &Lab) {
+    let (twin, (_folder, spool)) = (lab.twin().await, spool().await);
+    let (mut straight, mut detour) = (Line::open(&twin.store, KIND).await, line(&spool).await);
+    let mut drained = Line::open(&lab.store, KIND).await;
+    for log in [
+        vec![At::Event(odds("g", 1, -110)), At::Bytes("{"), At::Tombstone, At::Hole],
+        vec![At::Event(odds("g", 1, -120)), At::Event(odds("g", 2, -110)), At::Tombstone],
+        vec![At::Hole, At::Hole],
+    ] {
+        straight.write(&log).await;
+        detour.write(&log).await;
+    }
+    while let Some(batch) = at(&spool, drained.next).await {
+        drained.try_write(&batch).await.expect("written");
+        drained.next = batch.to;
+    }
+    assert_eq!(lab.database.contents().await, twin.database.contents().await);
+    assert_eq!(drop_stored(&spool, lab).await, 3);
+    assert_eq!((waiting(&spool).await, drop_stored(&spool, lab).await), (vec![], 0));
+}
+
+async fn only_what_the_ledger_accounts_for_is_dropped(lab: &Lab) {
+    let (_folder, spool) = spool().await;
+    let mut detour = line(&spool).await;
+    for seconds in [0..4, 4..8, 8..12] {
+        detour.write(&quotes(seconds)).await;
+    }
+    // Another worker has read the same from Kafka, in other batches, up to the middle of the second segment.
+    let mut other = Line::open(&lab.store, KIND).await;
+    other.write(&quotes(0..3)).await;
+    assert_eq!(drop_stored(&spool, lab).await, 0);
+    other.write(&quotes(3..6)).await;
+    assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (1, vec![(4, 8), (8, 12)]));
+    let rest = at(&spool, 6).await.expect("the rest of it");
+    assert_eq!((rest.from, rest.to, rest.records.len()), (6, 8, 2));
+    other.try_write(&rest).await.expect("written");
+    assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (1, vec![(8, 12)]));
+    // A position that only passes it accounts for nothing.
+    lab.database.change("update partition_offsets set next_offset = 12").await;
+    assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (0, vec![(8, 12)]));
+}
+
+fn order() -> Order {
+    let (actor, reason) = ("an operator".into(), "a test".into());
+    Order { group: "group".into(), topic: "odds".into(), partition: 0, actor, reason, now: now() }
+}
+
+fn kafka(low: i64, high: i64) -> LogNow {
+    LogNow { lineage: lineage(KIND, 0), range: LogRange { low, high } }
+}
+
+async fn what_was_given_up_is_kept(lab: &Lab) {
+    let (_folder, spool) = spool().await;
+    line(&spool).await.write(&quotes(0..4)).await;
+    Line::open(&lab.store, KIND).await;
+    lab.store.accept_loss(&order(), &kafka(4, 9), None).await.expect("a loss");
+    assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (0, vec![(0, 4)]));
+}
+
+async fn a_gap_before_the_spool_halts_by_name_and_can_be_given_up(lab: &Lab) {
+    let mut line = Line::open(&lab.store, KIND).await;
+    line.write(&quotes(0..3)).await;
+    let log = LogRange { low: 8, high: 20 };
+    let asks = ClaimRequest { log, spooled: Some((5, 12)), ..request(lineage(KIND, 0)) };
+    let answer = lab.store.claim(&asks, now()).await.expect("an answer");
+    assert_eq!(answer, ClaimAnswer::Halted(Halt::SpoolGap { next: 3, low: 8, spooled: 5 }));
+    let moved = lab.store.accept_loss(&order(), &kafka(8, 20), Some(5)).await.expect("a loss");
+    assert_eq!((moved.from, moved.to, moved.lost), (3, 5, 2));
+    let earlier = ClaimRequest { spooled: Some((1, 3)), ..asks };
+    lab.database.change("update partition_offsets set halted = null").await;
+    let answer = lab.store.claim(&earlier, now()).await.expect("an answer");
+    assert_eq!(
+        answer,
+        ClaimAnswer::Halted(Halt::RetentionPassed { next: 5, low: 8 }),
+        "it holds nothing later"
+    );
+}
+
+#[tokio::test]
+async fn a_spool_has_a_bound_and_one_owner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("spool.db");
+    let spool = Spool::open(&file, 1).await.expect("a spool");
+    begin(&spool, 0).await;
+    let mut line = line(&spool).await;
+    let mut kept = 0;
+    let full = loop {
+        // What does not compress.
+        let bytes: String = (0..40_000).map(|_| char::from(rand::random_range(b'0'..=b'z'))).collect();
+        let mut batch = Batch::new(KIND.rows(), line.next);
+        let raw =
+            ledgerline_schema::events::RawRecord { value: bytes.as_bytes(), headers: &[], timestamp: None };
+        batch.push(line.next, None, &raw);
+        match line.try_write(&batch).await {
+            Ok(_) => (kept, line.next) = (kept + 1, batch.to),
+            Err(error) => break error,
+        }
+    };
+    assert!((5..60).contains(&kept), "{kept}");
+    assert!(full.to_string().contains("full"), "{full}");
+    assert_eq!(waiting(&spool).await.len(), kept);
+    let refused = Spool::open(&file, 1).await.expect_err("somebody has it").to_string();
+    assert!(refused.contains("cannot open the spool") && refused.contains("spool.db"), "{refused}");
+    let nowhere =
+        Spool::open(&folder.path().join("no/spool.db"), 1).await.expect_err("no folder").to_string();
+    assert!(nowhere.contains("does not exist"), "{nowhere}");
+}

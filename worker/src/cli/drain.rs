@@ -1,0 +1,137 @@
+//! `ledgerline drain`: moves what waits in a spool into the database, without Kafka: for a spool whose worker does not run any more. A
+//! running worker does it by itself and lets nobody else at its file.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use ledgerline_schema::store::Held;
+use serde_json::{Value, json};
+
+use super::Ending;
+use super::operator::{connect, print, print_line, tell};
+use super::signals::StopSignals;
+use super::table::{aligned, row};
+use crate::config::{Config, OnOutage};
+use crate::drain::{self, Standing};
+use crate::stand_in::StandIn;
+
+/// Arguments of `drain`.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// Only show what waits, and how it stands to the database; what the database has is dropped all the same.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON array.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The spool or the database cannot be had. What was moved until then is.
+pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
+    let file = &config.store.spool_file;
+    if !file.exists() {
+        tell(format_args!("there is no spool {}: nothing waits", file.display()));
+        if args.json {
+            print_line(Value::Array(Vec::new()))?;
+        }
+        return Ok(Ending::Done);
+    }
+    let store = connect(config).await?;
+    let mut config = config.clone();
+    config.store.on_outage = OnOutage::Spool; // it was, when the file was filled
+    let stand_in = StandIn::open(&config, &store).await?.context("the spool is not open")?;
+    let found = drain::look(&stand_in, &store).await?;
+    if args.dry_run {
+        show(&found, args.json)?;
+        return Ok(Ending::Done);
+    }
+    let mut stop = StopSignals::new()?;
+    let told = Arc::new(AtomicBool::new(false));
+    let until_told = async {
+        stop.received().await;
+        told.store(true, Relaxed);
+        std::future::pending().await
+    };
+    let complete = tokio::select! {
+        complete = drain::drain(&config, &stand_in, &store, &found, &told) => complete?,
+        () = until_told => false,
+        () = tell_progress(&stand_in, args.json) => false,
+    };
+    if !complete {
+        tell(
+            "not all of it was moved: told to stop, or another worker has claimed a partition; run it again",
+        );
+    }
+    let left = drain::look(&stand_in, &store).await?;
+    show(&left, args.json)?;
+    let is_empty = left.iter().all(|(_, standing)| *standing == Standing::Stored);
+    Ok(if complete && is_empty { Ending::Done } else { Ending::Failed })
+}
+
+/// Says from time to time how much waits. For ever.
+async fn tell_progress(stand_in: &StandIn, quiet: bool) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(2));
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if let Ok(held) = stand_in.spool.held().await
+            && !quiet
+        {
+            let (segments, records) =
+                held.iter().fold((0, 0), |(s, r), held| (s + held.segments, r + held.records));
+            tell(format_args!("{records} records in {segments} segments wait"));
+        }
+    }
+}
+
+fn show(found: &[(Held, Standing)], json: bool) -> anyhow::Result<()> {
+    if json {
+        return print_line(Value::Array(found.iter().map(as_json).collect()));
+    }
+    if found.is_empty() {
+        return print_line("Nothing waits: the database has everything.");
+    }
+    let mut rows = vec![row(["TOPIC", "PARTITION", "OFFSETS", "SEGMENTS", "RECORDS", "STANDING"])];
+    rows.extend(found.iter().map(|(held, standing)| {
+        row([
+            &held.lineage.topic,
+            &held.lineage.partition.to_string(),
+            &format!("{} to {}", held.from, held.to),
+            &held.segments.to_string(),
+            &held.records.to_string(),
+            &text(*standing),
+        ])
+    }));
+    print(aligned(&rows).as_bytes())
+}
+
+fn text(standing: Standing) -> String {
+    match standing {
+        Standing::Stored => "stored; dropped here".into(),
+        Standing::GoesOn { at, .. } => format!("goes on at the database's {at}"),
+        Standing::Gap { at } => format!("kept: the database stands at {at}, what is between is not here"),
+        Standing::PassedOver { at } => {
+            format!("kept: an operator moved the database to {at}, over what is here")
+        }
+        Standing::OtherLog => "kept: the database follows another log by now".into(),
+    }
+}
+
+fn as_json((held, standing): &(Held, Standing)) -> Value {
+    json!({
+        "group": held.group,
+        "topic": held.lineage.topic,
+        "partition": held.lineage.partition,
+        "from": held.from,
+        "to": held.to,
+        "segments": held.segments,
+        "records": held.records,
+        "standing": standing.name(),
+    })
+}
