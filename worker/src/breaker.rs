@@ -50,13 +50,15 @@ struct State {
     failures: u32,
     /// Since when nobody got an answer.
     since: Option<Instant>,
+    /// When somebody got one last.
+    answered_at: Instant,
     /// When the next caller may try.
     retry_at: Instant,
 }
 
 impl State {
     fn new(now: Instant) -> Self {
-        Self { circuit: Circuit::Closed, failures: 0, since: None, retry_at: now }
+        Self { circuit: Circuit::Closed, failures: 0, since: None, answered_at: now, retry_at: now }
     }
 
     /// Whether the caller may go on; if so, and if the circuit was open, he is the one who finds out.
@@ -73,24 +75,26 @@ impl State {
         }
     }
 
-    fn failed(&mut self, now: Instant, pause: Duration) {
+    /// What was asked then has no answer by now.
+    fn failed(&mut self, asked: Instant, now: Instant, pause: Duration) {
         self.failures = self.failures.saturating_add(1);
-        self.since.get_or_insert(now);
+        self.since.get_or_insert(asked.max(self.answered_at));
         if self.failures >= FAILURES {
             self.circuit = Circuit::Open;
             self.retry_at = now + pause;
         }
     }
 
-    fn answered(&mut self) {
-        self.refused();
+    fn answered(&mut self, now: Instant) {
+        self.refused(now);
         self.failures = 0;
     }
 
     /// Somebody is there; whether he is well is not said. A server that shuts down refuses, too.
-    fn refused(&mut self) {
+    fn refused(&mut self, now: Instant) {
         self.circuit = Circuit::Closed;
         self.since = None;
+        self.answered_at = now;
     }
 
     /// The one who should find out found everybody busy; the next one tries.
@@ -146,21 +150,32 @@ impl Breaker {
 
     /// The database did what it was asked.
     pub fn answered(&self) {
-        self.change(|state, _| state.answered());
+        self.change(State::answered);
     }
 
     /// A task failed. Only trouble of the environment counts against the database.
     pub fn failed(&self, error: &StoreError) {
         match error.trouble() {
             Trouble::Environment => self.unreachable(),
-            Trouble::Refusal => self.change(|state, _| state.refused()),
+            Trouble::Refusal => self.change(State::refused),
             Trouble::Contention => self.change(State::not_tried),
         }
     }
 
     /// The database did not answer.
     pub fn unreachable(&self) {
-        self.change(|state, now| state.failed(now, backoff::pause(state.failures)));
+        self.unreachable_since(Instant::now());
+    }
+
+    /// The database has not answered what it was asked then.
+    pub fn unreachable_since(&self, asked: Instant) {
+        self.change(|state, now| state.failed(asked, now, backoff::pause(state.failures)));
+    }
+
+    /// Whether somebody has got an answer since then.
+    #[must_use]
+    pub fn answered_since(&self, then: Instant) -> bool {
+        self.lock().answered_at > then
     }
 
     /// Changes the state, tells people, and wakes everybody who waits for another one.
@@ -207,7 +222,7 @@ mod tests {
         let mut state = State::new(now);
         for _ in 0..FAILURES {
             assert!(state.admit(now));
-            state.failed(now, PAUSE);
+            state.failed(now, now, PAUSE);
         }
         assert_eq!(state.circuit, Circuit::Open);
         state
@@ -218,9 +233,9 @@ mod tests {
         let now = Instant::now();
         let mut state = State::new(now);
         for _ in 0..10 {
-            state.failed(now, PAUSE);
-            state.failed(now, PAUSE);
-            state.answered();
+            state.failed(now, now, PAUSE);
+            state.failed(now, now, PAUSE);
+            state.answered(now);
         }
         assert_eq!(state.circuit, Circuit::Closed);
         assert!(!open(now).admit(now));
@@ -233,11 +248,23 @@ mod tests {
         let mut state = open(now);
         assert!(state.admit(later));
         assert!(!state.admit(later), "a second one waits");
-        state.failed(later, PAUSE);
+        state.failed(later, later, PAUSE);
         assert!(!state.admit(later));
         assert!(state.admit(later + PAUSE));
-        state.answered();
+        state.answered(later);
         assert!(state.admit(later) && state.admit(later));
+    }
+
+    #[test]
+    fn a_question_without_an_answer_counts_from_when_it_was_asked_but_not_from_before_the_last_answer() {
+        let now = Instant::now();
+        let (later, last) = (now + PAUSE, now + 2 * PAUSE);
+        let mut state = State::new(now);
+        state.failed(later, last, PAUSE);
+        assert_eq!(state.since, Some(later));
+        state.answered(last);
+        state.failed(later, last + PAUSE, PAUSE);
+        assert_eq!(state.since, Some(last));
     }
 
     #[test]

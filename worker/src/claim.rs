@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use ledgerline_schema::batch::Batch;
@@ -210,6 +210,7 @@ impl Claimant {
     /// Kafka's questions have their own bound; this is the database's.
     async fn in_time<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> anyhow::Result<T> {
         ensure!(self.breaker.admit().await, "the database does not answer");
+        let asked = Instant::now();
         match timeout(self.deadline, question).await {
             Ok(Ok(answer)) => {
                 self.breaker.answered();
@@ -220,7 +221,7 @@ impl Claimant {
                 Err(error.into())
             }
             Err(_) => {
-                self.breaker.unreachable();
+                self.breaker.unreachable_since(asked);
                 bail!("the database does not answer")
             }
         }

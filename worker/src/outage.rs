@@ -1,23 +1,26 @@
 //! `Outage`: whether the database has been away for so long that batches go to the spool. One per process that has one; watched by a
 //! task of its own, asked by every pipeline.
 //!
-//! What must stay true: it begins only when the circuit breaker has been open for the configured time; it ends only when the database
-//! takes writes and its schema fits.
+//! What must stay true: it begins only when, for the configured time, nobody has got an answer or the database has taken no writes; it ends
+//! only when it takes writes and its schema fits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::ensure;
-use ledgerline_schema::store::{SchemaState, Store};
+use ledgerline_schema::store::{SchemaState, Store, StoreError};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::breaker::Breaker;
 use crate::metrics;
 
-/// How often it is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long the database may take to say that it is there. A connection has its own bound, which is shorter.
+/// How often it is looked at, at most.
+const OFTENEST: Duration = Duration::from_millis(100);
+/// And at least.
+const RAREST: Duration = Duration::from_secs(5);
+/// How long the database may take to say that it is there.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+/// How long it may take to say that it is back. A connection has its own bound, which is shorter.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether the spool stands in for the database.
@@ -30,7 +33,7 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// None yet.
+    /// None yet. `store` has a connection of its own: whatever the line does, looking does not wait for it.
     #[must_use]
     pub fn new(after: Duration, breaker: Arc<Breaker>, store: Store) -> Self {
         Self { after, breaker, store, on: AtomicBool::new(false) }
@@ -49,21 +52,30 @@ impl Outage {
         self.on.load(Relaxed)
     }
 
-    /// Looks at the breaker while the database is there, and for the database while it is not. For ever; each time that the database
-    /// is back, `over` is called.
+    /// Looks whether the database takes batches, by a connection of its own. For ever; each time that it is back, `over` is called.
     pub async fn watch(&self, over: impl Fn()) {
-        let mut ticks = interval(LOOK_EVERY);
+        let mut ticks = interval((self.after / 4).clamp(OFTENEST, RAREST));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looked, mut away_since) = (Instant::now(), None);
         loop {
             ticks.tick().await;
-            if !self.is_on() {
-                if self.breaker.open_for().is_some_and(|open| open >= self.after) {
-                    self.begin();
+            if self.is_on() {
+                if self.breaker.admit().await && self.look(PATIENCE).await == Look::Takes {
+                    tracing::info!("the database is back: what is in the spool goes there first");
+                    over();
+                    self.set(false);
                 }
-            } else if self.is_over().await {
-                tracing::info!("the database is back: what is in the spool goes there first");
-                over();
-                self.set(false);
+                continue;
+            }
+            let before = std::mem::replace(&mut looked, Instant::now());
+            away_since = match self.look(LAST_LOOK).await {
+                Look::TakesNone => away_since.or(Some(looked)),
+                Look::Silent if !self.breaker.answered_since(before) => away_since.or(Some(looked)),
+                Look::Takes | Look::Silent => None,
+            };
+            if away_since.is_some_and(|since| since.elapsed() >= self.after) {
+                away_since = None;
+                self.begin();
             }
         }
     }
@@ -73,31 +85,34 @@ impl Outage {
         metrics::outage(on);
     }
 
-    async fn is_over(&self) -> bool {
-        if !self.breaker.admit().await {
-            return false;
-        }
-        match timeout(PATIENCE, self.takes_batches()).await {
-            Ok(Ok(())) => {
+    async fn look(&self, patience: Duration) -> Look {
+        let asked = Instant::now();
+        match timeout(patience, self.takes_batches()).await {
+            Ok(Ok(true)) => {
                 self.breaker.answered();
-                true
+                Look::Takes
             }
-            Ok(Err(error)) => {
-                self.breaker.unreachable();
-                tracing::debug!(error = format!("{error:#}"), "the database does not take batches yet");
-                false
-            }
-            Err(_) => {
-                self.breaker.unreachable();
-                false
+            Ok(Ok(false)) => Look::TakesNone,
+            Ok(Err(_)) | Err(_) => {
+                self.breaker.unreachable_since(asked);
+                Look::Silent
             }
         }
     }
 
-    async fn takes_batches(&self) -> anyhow::Result<()> {
-        ensure!(self.store.takes_writes().await?, "it takes no writes: a standby, or read-only");
-        let state = self.store.schema_state().await?;
-        ensure!(state == SchemaState::Ready, "its schema does not fit: {state:?}");
-        Ok(())
+    /// Neither a standby nor read-only, and with a schema that fits.
+    async fn takes_batches(&self) -> Result<bool, StoreError> {
+        Ok(self.store.takes_writes().await? && self.store.schema_state().await? == SchemaState::Ready)
     }
+}
+
+/// What a look at the database finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It is there.
+    Takes,
+    /// It answers and takes no batches.
+    TakesNone,
+    /// It does not answer; the line may have better luck with its own connections.
+    Silent,
 }

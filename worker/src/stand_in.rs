@@ -17,10 +17,11 @@ use crate::config::{Config, OnOutage};
 use crate::http::Health;
 use crate::metrics;
 use crate::outage::Outage;
+use crate::page::one_connection;
 use crate::spool::TopicSpool;
 
 /// How often it is looked at what waits in the spool.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the database may take to answer before a process starts without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -41,7 +42,7 @@ impl StandIn {
     ///
     /// # Errors
     /// The file cannot be had.
-    pub async fn open(config: &Config, store: &Store) -> anyhow::Result<Option<Self>> {
+    pub async fn open(config: &Config) -> anyhow::Result<Option<Self>> {
         let settings = &config.store;
         match settings.on_outage {
             OnOutage::Wait => return Ok(None),
@@ -51,7 +52,8 @@ impl StandIn {
             Spool::open(&settings.spool_file, settings.spool_mib).await.context("store.spool_file")?;
         let breaker = Arc::new(Breaker::default());
         let after = Duration::from_millis(settings.spool_after_ms);
-        let outage = Arc::new(Outage::new(after, Arc::clone(&breaker), store.clone()));
+        let looks = Store::connect(&one_connection(&config.database)).await?;
+        let outage = Arc::new(Outage::new(after, Arc::clone(&breaker), looks));
         Ok(Some(Self { spool, outage, breaker, bytes_max: settings.spool_mib << 20 }))
     }
 

@@ -254,6 +254,8 @@ pub(super) async fn keep_in_tx(c: &mut AsyncSqlite, job: &WriteJob<'_>) -> Resul
     if !is_ours(job, lock_position(Wire::Sqlite(c), claim).await?) {
         return Err(WriteError::Fenced);
     }
+    let body = batch.to_segment();
+    leave_room(c, body.len()).await?;
     let row = (
         segments::consumer_group.eq(&*claim.group),
         segments::lineage_id.eq(claim.lineage_id),
@@ -262,7 +264,7 @@ pub(super) async fn keep_in_tx(c: &mut AsyncSqlite, job: &WriteJob<'_>) -> Resul
         segments::records.eq(i64::try_from(batch.records.len()).unwrap_or(i64::MAX)),
         segments::at.eq(*now),
         segments::format.eq(SEGMENT_FORMAT),
-        segments::body.eq(batch.to_segment()),
+        segments::body.eq(body),
     );
     diesel::insert_into(segments::table).values(row).execute(c).await?;
     if !move_position(Wire::Sqlite(c), job).await? {
@@ -275,6 +277,29 @@ pub(super) async fn keep_in_tx(c: &mut AsyncSqlite, job: &WriteJob<'_>) -> Resul
         attempts: 1,
         lookups: Lookups::default(),
     })
+}
+
+/// Refuses what the file's bound leaves no room for: SQLite would, too, but ends the transaction by itself and so hides why.
+async fn leave_room(c: &mut AsyncSqlite, bytes: usize) -> Result<(), StoreError> {
+    let query = diesel::sql_query(
+        "select (m.max_page_count - p.page_count + f.freelist_count) * s.page_size as bytes \
+         from pragma_max_page_count m, pragma_page_count p, pragma_freelist_count f, pragma_page_size s",
+    );
+    let rows: Vec<Room> = query.load(c).await?;
+    let room = rows.iter().map(|room| room.bytes).sum::<i64>();
+    if i64::try_from(bytes).is_ok_and(|bytes| bytes + BESIDES <= room) {
+        return Ok(());
+    }
+    Err(StoreError::Rejected("the spool is full".into()))
+}
+
+/// What a segment takes besides its bytes, on the high side.
+const BESIDES: i64 = 64 << 10;
+
+#[derive(QueryableByName)]
+struct Room {
+    #[diesel(sql_type = BigInt)]
+    bytes: i64,
 }
 
 async fn begin_in_tx(

@@ -45,7 +45,7 @@ pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
     let store = connect(config).await?;
     let mut config = config.clone();
     config.store.on_outage = OnOutage::Spool; // it was, when the file was filled
-    let stand_in = StandIn::open(&config, &store).await?.context("the spool is not open")?;
+    let stand_in = StandIn::open(&config).await?.context("the spool is not open")?;
     let found = drain::look(&stand_in, &store).await?;
     if args.dry_run {
         show(&found, args.json)?;
@@ -68,10 +68,10 @@ pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
             "not all of it was moved: told to stop, or another worker has claimed a partition; run it again",
         );
     }
-    let left = drain::look(&stand_in, &store).await?;
+    let mut left = drain::look(&stand_in, &store).await?;
+    left.retain(|(_, standing)| *standing != Standing::Stored);
     show(&left, args.json)?;
-    let is_empty = left.iter().all(|(_, standing)| *standing == Standing::Stored);
-    Ok(if complete && is_empty { Ending::Done } else { Ending::Failed })
+    Ok(if complete && left.is_empty() { Ending::Done } else { Ending::Failed })
 }
 
 /// Says from time to time how much waits. For ever.

@@ -73,7 +73,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let (address, server) = http::serve(&config.http, shared.clone()).await?;
     let _control = serve_control(config, shared).await?;
 
-    let stand_in = StandIn::open(config, &store).await?;
+    let stand_in = StandIn::open(config).await?;
     tokio::select! {
         ready = wait_for_schema(&store) => {
             ready?;
