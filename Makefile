@@ -3,7 +3,7 @@
 
 SERVICES_DIR ?= $(or $(TMPDIR),/tmp)/ledgerline-services-$(shell id -u)
 
-.PHONY: help demo test page-test api-test image-test sbom simulate helm-test alerts-test test-real faults chaos mutants bench services services-stop lint install
+.PHONY: help demo test page-test api-test image-test sbom simulate helm-test helm-apiserver alerts-test test-real faults chaos mutants bench services services-stop lint install
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ api-test: ## Call every operation of the HTTP API with EXAMPLES=50 good and bad 
 
 helm-test: alerts-test ## Check the Helm chart: renders, schemas, invariants, refusals, alerts; what it needs is installed
 	scripts/helm test
+
+helm-apiserver: ## Ask a real API server about the Helm chart: etcd and kube-apiserver, built from Go modules (long, once)
+	scripts/apiserver test
 
 alerts-test: ## Check the chart's alerts and dashboards with promtool, which it fetches, and that each alert's tests can fail
 	scripts/alerts check

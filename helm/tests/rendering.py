@@ -21,15 +21,15 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
 
 class Helm:
-    def __init__(self, program):
-        self.program = program
+    def __init__(self, program, **environment):
+        self.program, self.environment = program, environment
         self.folder = tempfile.TemporaryDirectory(prefix="helm-home-")  # goes with this object
         self.home = self.folder.name
         self.name = self.run("version", "--short").stdout.split("+")[0].strip()
 
     def run(self, *args, stdin=None):
         folder = {key: f"{self.home}/{key}" for key in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
-        environment = {"PATH": os.environ["PATH"], "HOME": self.home, **folder}
+        environment = {"PATH": os.environ["PATH"], "HOME": self.home, **folder, **self.environment}
         return subprocess.run([self.program, *args], capture_output=True, text=True, env=environment, input=stdin)
 
     def template(self, *args, chart=CHART, values=None, release=RELEASE, version=NEWEST):
@@ -43,8 +43,8 @@ def values_of(scenario):
     return CHART / "ci" / f"{scenario}-values.yaml"
 
 
-def programs():
-    return [Helm(path) for path in os.environ.get("HELM_PROGRAMS", "").split(":") if path]
+def programs(**environment):
+    return [Helm(path, **environment) for path in os.environ.get("HELM_PROGRAMS", "").split(":") if path]
 
 
 def write_goldens(helm):

@@ -1,10 +1,9 @@
 """Strict schemas: an unknown or misspelt field of any object is an error, for the oldest and the newest Kubernetes and one between.
 
 Kubernetes' own come with the Python package kubernetes-validate; those of custom resources from the operators' CRDs, which
-scripts/helm fetches as Go modules; Strimzi's, which are no module, from schemas/.
+scripts/helm fetches as Go modules; Strimzi's, which are in no module, from schemas/.
 """
 
-import json
 import pathlib
 
 import jsonschema
@@ -16,20 +15,22 @@ from chart import HERE, label
 KUBERNETES = ["1.31", "1.34", "1.37"]
 
 
+def definitions(folder):
+    """The operators' CRDs: Strimzi's, and those of the folder, if there is one."""
+    folders = [HERE / "schemas"] + ([pathlib.Path(folder)] if folder else [])
+    paths = [path for one in folders for path in sorted(one.glob("*.yaml"))]
+    return [yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) for path in paths]
+
+
 class Custom:
     """Schemas of custom resources: (group/version, kind) -> validator."""
 
     def __init__(self, folder):
-        self.validators, self.sources = {}, []
-        for path in sorted((HERE / "schemas").glob("*.json")):
-            schema = json.loads(path.read_text())
-            self._add(schema["apiVersion"], schema["kind"], schema["schema"])
-        if folder:
-            for path in sorted(pathlib.Path(folder).glob("*.yaml")):
-                crd = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-                for version in crd["spec"]["versions"]:
-                    api = f"{crd['spec']['group']}/{version['name']}"
-                    self._add(api, crd["spec"]["names"]["kind"], version["schema"]["openAPIV3Schema"])
+        self.validators = {}
+        for crd in definitions(folder):
+            for version in crd["spec"]["versions"]:
+                api = f"{crd['spec']['group']}/{version['name']}"
+                self._add(api, crd["spec"]["names"]["kind"], version["schema"]["openAPIV3Schema"])
 
     def _add(self, api, kind, schema):
         self.validators[api, kind] = jsonschema.Draft7Validator(strict(schema, top=True))
