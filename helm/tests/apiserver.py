@@ -204,6 +204,7 @@ def main():
     unknown_fields(cluster, renders, count, tally)
     immutable_fields(cluster, minimal, count, tally)
     changes(cluster, minimal, count, tally)
+    releases.numbers(cluster, helms, next(render for render in renders if render.scenario == "hpa"), count, tally)
     if fresh["minimal"]:
         releases.noticed(cluster, helms, minimal, fresh["minimal"], count, tally)
     warned(cluster, minimal, count, tally)

@@ -80,7 +80,7 @@ def i11_replicas(render, tally):
         tally.that(render.named("Deployment", target), f"{label(item)}: there is no Deployment {target}")
         owners[target] = item
     for item in render.of("Deployment"):
-        owned = item["metadata"]["name"] in owners and render.scenario != "hpa"  # which keeps replicas, once
+        owned = item["metadata"]["name"] in owners
         tally.that(("replicas" in item["spec"]) != owned, f"{label(item)}: replicas and an autoscaler, or neither")
 
 

@@ -10,6 +10,16 @@ from cluster import content
 from rendering import values_of
 from upgrades import is_hook, versions
 
+# What docs/OPERATIONS.md says of the number of pods, for a release that has three: what an upgrade is given after the number was set by
+# hand, or was not, and the number that there is then; a text is what the refusal says.
+FIXED = ("--set", "autoscaling.mode=none")
+NUMBERS = [
+    (None, (), 1),
+    (4, (), 4),
+    (4, FIXED, ".spec.replicas"),
+    (4, (*FIXED, "--set", "worker.replicaCount=4", "--force-conflicts"), 4),
+    (4, (*FIXED, "--set", "worker.replicaCount=null"), 4),
+]
 MARKS = ("meta.helm.sh/release-name", "meta.helm.sh/release-namespace", "app.kubernetes.io/managed-by")  # Helm's own, on every object
 
 
@@ -21,6 +31,7 @@ def check(cluster, helms, render, earlier, fresh, count, tally):
         where = f"{render.scenario}: installed by {helm.name} from {earlier.name}"
         steps = [
             ("install", helm, ("install", RELEASE, str(earlier.chart), *earlier.arguments)),
+            ("upgrade, a dry run", newest, ("upgrade", RELEASE, *today, "--server-side=true", "--dry-run=server")),
             ("upgrade", newest, ("upgrade", RELEASE, *today, "--server-side=true")),
         ]
         if not all(run(program, command, f"{where}: {step}", tally) for step, program, command in steps):
@@ -63,6 +74,26 @@ def unmarked(item):
     marked = item["metadata"]
     kept = {part: {key: value for key, value in marked.get(part, {}).items() if key not in MARKS} for part in ("annotations", "labels")}
     return {**item, "metadata": {**marked, **kept}}
+
+
+def numbers(cluster, helms, render, count, tally):
+    """Who owns the number of pods when autoscaling is switched on for a release that runs, and when a human sets it. `render` is autoscaled."""
+    item = render.of("Deployment")[0]
+    today = (str(CHART), "--values", str(values_of(render.scenario)))
+    for helm in helms:
+        for by_hand, arguments, wanted in NUMBERS:
+            where = f"installed by {helm.name}, scaled to {by_hand}, upgraded with {arguments}"
+            run(helm, ("install", RELEASE, *today, *FIXED), where, tally)
+            tally.that(cluster.get(item)["spec"]["replicas"] == 3, f"{where}: the release has not three pods")
+            if by_hand:
+                cluster.scale(item, by_hand, manager="kubectl")
+            seen = Tally()
+            run(helms[-1], ("upgrade", RELEASE, *today, *arguments, "--server-side=true"), where, seen)
+            count["refusals seen"] += len(seen.problems)
+            found = cluster.get(item)["spec"]["replicas"]
+            holds = found == wanted and not seen.problems if isinstance(wanted, int) else any(wanted in problem for problem in seen.problems)
+            tally.that(holds, f"{where}: {found} pods and not {wanted}: {seen.problems}")
+            cluster.empty()
 
 
 def noticed(cluster, helms, render, fresh, count, tally):
