@@ -55,6 +55,18 @@ async fn no_unique_key_holds_a_nullable_column() {
     }
 }
 
+/// Older versions know it of the column alone. From 18 on it is a constraint, which can be named, dropped and found invalid by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_never_null_is_a_constraint_where_postgresql_keeps_one() {
+    on_postgres(async |lab| {
+        let version = lab.database.number("select current_setting('server_version_num')::int8").await;
+        let mut never_null = lab.database.columns().await;
+        never_null.retain(|line| version >= 180_000 && line.ends_with(" not null"));
+        assert_eq!(lab.database.not_null_constraints().await, never_null);
+    })
+    .await;
+}
+
 /// One table of `schema.rs`.
 struct Declared {
     name: String,

@@ -35,6 +35,14 @@ impl Database {
         .await
     }
 
+    /// `table.column not null` for each constraint of that kind, which PostgreSQL keeps from version 18 on.
+    pub async fn not_null_constraints(&self) -> Vec<String> {
+        let kept = "select k.conrelid::regclass || '.' || a.attname || ' not null' as line \
+                    from pg_constraint k join pg_attribute a on a.attrelid = k.conrelid and array[a.attnum] = k.conkey \
+                    where k.connamespace = 'public'::regnamespace and k.contype = 'n' and k.convalidated";
+        self.catalog(kept, "select '' as line where false").await
+    }
+
     /// `view.column at its place`.
     pub async fn view_columns(&self) -> Vec<String> {
         self.catalog(

@@ -226,7 +226,7 @@ impl Drop for Postgres {
 }
 
 /// PostgreSQL refuses to run as root: the user and group to run as, where we are root.
-fn other_user() -> Option<(u32, u32)> {
+pub fn other_user() -> Option<(u32, u32)> {
     let ask = |arguments: &[&str]| {
         let output = Command::new("id").args(arguments).output().expect("id runs");
         String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().ok()
@@ -238,7 +238,7 @@ fn other_user() -> Option<(u32, u32)> {
     Some((ask(&["-u", name])?, ask(&["-g", name])?))
 }
 
-fn unprivileged(user: u32, group: u32) -> Vec<String> {
+pub fn unprivileged(user: u32, group: u32) -> Vec<String> {
     vec![format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What must stay true: nothing listens but on 127.0.0.1; every password is made here.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::certificates::Identity;
-use super::servers::{free_port, spawn};
+use super::servers::{free_port, other_user, spawn, unprivileged};
 use super::{eventually, service};
 
 fn write(path: &Path, text: &str, mode: u32) {
@@ -77,11 +77,11 @@ impl Postgres {
 
     /// PostgreSQL refuses to run as root: then its folder belongs to another user, who runs it.
     fn give_away(folder: &Path) -> Vec<String> {
-        if std::fs::metadata("/proc/self").expect("our process").uid() != 0 {
+        let Some((user, group)) = other_user() else {
             return vec!["--no-new-privs".into()];
-        }
-        must(Command::new("chown").args(["-R", "postgres:"]).arg(folder));
-        ["--reuid=postgres", "--regid=postgres", "--init-groups"].map(str::to_owned).to_vec()
+        };
+        must(Command::new("chown").args(["-R", &format!("{user}:{group}")]).arg(folder));
+        unprivileged(user, group)
     }
 
     /// Starts it with this certificate; without one it answers that it has no TLS.
