@@ -4,11 +4,13 @@ mod support;
 
 mod api;
 mod backfill;
+mod backup;
 mod bench;
 mod bench_e2e;
 mod compact;
 mod config;
 mod contracts;
+mod database;
 mod demo;
 mod faults;
 mod helm;

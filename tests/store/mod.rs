@@ -25,6 +25,7 @@ mod lab;
 
 mod alerts;
 mod articles;
+mod backup;
 mod boundaries;
 mod catalog;
 mod claim;
@@ -48,5 +49,6 @@ mod repositories;
 mod scrapers;
 mod signals;
 mod spool;
+mod upkeep;
 mod workflows;
 mod write;

@@ -55,6 +55,8 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Copy)]
 enum Direction {
     Up,
+    /// Only so far as this version of the schema: each migration makes the next one.
+    UpTo(usize),
     Down,
 }
 
@@ -78,6 +80,11 @@ impl Store {
     /// As [`Store::migrate_up`].
     pub async fn migrate_down(&self) -> Result<Vec<String>, StoreError> {
         self.migrate(Direction::Down).await
+    }
+
+    /// Runs the migrations up to that version of the schema: a copy of a database is put back into the tables that it came from.
+    pub(super) async fn migrate_up_to(&self, version: i32) -> Result<Vec<String>, StoreError> {
+        self.migrate(Direction::UpTo(usize::try_from(version).unwrap_or(0))).await
     }
 
     async fn migrate(&self, direction: Direction) -> Result<Vec<String>, StoreError> {
@@ -230,6 +237,12 @@ where
         Direction::Up => {
             let ran = harness.run_pending_migrations(source())?;
             Ok(ran.iter().map(ToString::to_string).collect())
+        }
+        Direction::UpTo(version) => {
+            let pending = harness.pending_migrations(source())?;
+            let missing = version.saturating_sub(applied.len());
+            let ran = pending.iter().take(missing).map(|migration| harness.run_migration(migration));
+            Ok(ran.map(|name| name.map(|name| name.to_string())).collect::<Result<_, _>>()?)
         }
         Direction::Down if applied.is_empty() => Ok(Vec::new()),
         Direction::Down => Ok(vec![harness.revert_last_migration(source())?.to_string()]),

@@ -9,6 +9,9 @@ mod append;
 mod articles;
 mod at_once;
 mod audit;
+mod backup;
+mod bloat;
+mod census;
 mod chain;
 mod claim;
 mod columns;
@@ -24,6 +27,7 @@ mod isolate;
 mod leases;
 mod ledger;
 mod letters;
+mod libpq;
 mod merge;
 mod migrate;
 mod neighbours;
@@ -49,9 +53,11 @@ mod signals;
 mod spool;
 mod sqlite;
 mod sqlite_rows;
+mod stats;
 mod sweep;
 mod trial;
 mod undo;
+mod upkeep;
 mod verify;
 mod version;
 mod workflow_rows;
@@ -66,6 +72,11 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use secrecy::ExposeSecret;
 
+pub use backup::{
+    BackupSource, CopiedTable, Copier, CopyIn, CopyOut, Loader, PostgresSnapshot, PostgresTarget,
+    RestoreTarget, SqliteSource, SqliteTarget,
+};
+pub use census::{Census, SavedPosition, TABLES, TableRows, VIEWS};
 pub use claim::{Claim, ClaimAnswer, ClaimRequest, Lineage, LogRange, Position};
 pub use config::{DatabaseConfig, PoolConfig, Tls};
 pub use doctor::{Server, Setting};
@@ -75,6 +86,7 @@ pub use halt::Halt;
 pub use intern::Lookups;
 pub use leases::{Claimable, LEASE, Lease, Renewed};
 pub use letters::{Letter, LetterFilter, LetterGroup, LetterId, LetterStatus};
+pub use libpq::Libpq;
 pub use merge::{GameName, Merge, Merged};
 pub use migrate::{MigrationStatus, SCHEMA_VERSION, SchemaState};
 pub use operate::{LogNow, Moved, Order};
@@ -92,8 +104,13 @@ pub use rulers::Ruler;
 pub use rules::{Rule, RuleChange, RuleDraft, RuleError};
 pub use settle::{Resolved, Selected};
 pub use spool::{Held, Segment, Spool};
+pub use stats::{
+    ConnectionCount, DatabaseStats, IndexStats, LongTransaction, PostgresStats, PostgresTable, ServerTotals,
+    SqliteStats, SqliteTable,
+};
 pub use sweep::{QuoteKey, Sweep, SweptChunk};
 pub use trial::{Storage, TrialDatabase};
+pub use upkeep::{Bloated, Upkeep, UpkeepStep};
 pub use verify::{LedgerSegment, Verification};
 pub use workflow_rows::{HistoryRow, Workflow, WorkflowFilter};
 pub use workflows::{NewWorkflow, WorkflowError};

@@ -2,6 +2,7 @@
 //! recycle check that refuses a server that only reads. Called by the pool.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,13 +33,15 @@ pub(super) enum Access {
     Write,
     /// People's reads: any server, and nothing but reads.
     Read,
+    /// All that is stored, seen from one moment: reads that take as long as they take, on any server.
+    Snapshot,
 }
 
 impl Access {
     /// The key of the URL, for errors.
     fn key(self) -> &'static str {
         match self {
-            Self::Write => "database.url",
+            Self::Write | Self::Snapshot => "database.url",
             Self::Read => "database.read_url",
         }
     }
@@ -52,6 +55,7 @@ pub struct PostgresManager {
     settings: Vec<(&'static str, String)>,
     cached_selections: usize,
     access: Access,
+    ca_file: Option<PathBuf>,
 }
 
 /// Never shows the configuration: it holds the password.
@@ -77,30 +81,33 @@ impl PostgresManager {
             .tcp_user_timeout(Duration::from_secs(15))
             .target_session_attrs(match access {
                 Access::Write => TargetSessionAttrs::ReadWrite,
-                Access::Read => TargetSessionAttrs::Any,
+                Access::Read | Access::Snapshot => TargetSessionAttrs::Any,
             })
             .ssl_mode(if tls == Tls::Verify { SslMode::Require } else { SslMode::Disable });
         let tls = match tls {
             Tls::Verify => Some(MakeRustlsConnect::new(client_tls(database)?)),
             Tls::Disable => None,
         };
-        let statement_timeout_ms = match access {
-            Access::Write => database.statement_timeout_ms,
-            Access::Read => database.read_timeout_ms,
+        let idle_ms = database.idle_in_transaction_timeout_ms;
+        let (statement_timeout_ms, idle_in_transaction_timeout_ms) = match access {
+            Access::Write => (database.statement_timeout_ms, idle_ms),
+            Access::Read => (database.read_timeout_ms, idle_ms),
+            Access::Snapshot => (0, 0), // it holds no row that anybody waits for
         };
         let mut settings = vec![
             ("statement_timeout", statement_timeout_ms.to_string()),
             ("lock_timeout", database.lock_timeout_ms.to_string()),
-            ("idle_in_transaction_session_timeout", database.idle_in_transaction_timeout_ms.to_string()),
+            ("idle_in_transaction_session_timeout", idle_in_transaction_timeout_ms.to_string()),
             // A backend whose client is gone must not run on and hold the position row.
             ("client_connection_check_interval", "2000".into()),
         ];
-        if access == Access::Read {
+        if access != Access::Write {
             settings.push(("default_transaction_read_only", "on".into()));
         }
         let connect_timeout = Duration::from_millis(database.pool.connect_timeout_ms);
         let cached_selections = database.pool.cached_selections();
-        Ok(Self { config, tls, connect_timeout, settings, cached_selections, access })
+        let ca_file = database.ca_file.clone();
+        Ok(Self { config, tls, connect_timeout, settings, cached_selections, access, ca_file })
     }
 
     async fn open(&self) -> Result<AsyncPgConnection, String> {
@@ -109,6 +116,31 @@ impl PostgresManager {
             set(&mut conn, name, value).await?;
         }
         Ok(conn)
+    }
+
+    /// How the driver was told to reach the server.
+    pub(super) fn driver(&self) -> &tokio_postgres::Config {
+        &self.config
+    }
+
+    /// The certificate authorities, where they are not the bundled ones.
+    pub(super) fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
+    /// A connection that the caller alone has, with our settings, within the bound of a new one.
+    pub(super) async fn dedicated(&self) -> Result<AsyncPgConnection, StoreError> {
+        bb8::ManageConnection::connect(self)
+            .await
+            .map(|session| session.conn)
+            .map_err(StoreError::Unavailable)
+    }
+
+    /// The driver's own client within the bound of a new connection.
+    pub(super) async fn dedicated_client(&self) -> Result<tokio_postgres::Client, StoreError> {
+        let late = || format!("no connection within {} ms", self.connect_timeout.as_millis());
+        let opened = timeout(self.connect_timeout, self.client()).await.unwrap_or_else(|_| Err(late()));
+        opened.map_err(StoreError::Unavailable)
     }
 
     /// A connection without our settings.
@@ -197,14 +229,16 @@ impl bb8::ManageConnection for PostgresManager {
             Access::Write => {
                 "select not pg_is_in_recovery() and current_setting('default_transaction_read_only') = 'off' as fit"
             }
-            Access::Read => "select current_setting('default_transaction_read_only') = 'on' as fit",
+            Access::Read | Access::Snapshot => {
+                "select current_setting('default_transaction_read_only') = 'on' as fit"
+            }
         });
         let check = async { query.load::<Fit>(&mut session.conn).await.map_err(chain) };
         match timeout(RECYCLE_TIMEOUT, check).await {
             Ok(Ok(rows)) if rows.iter().any(|row| row.fit) => Ok(()),
             Ok(Ok(_)) => Err(match self.access {
                 Access::Write => "the server is read-only".into(),
-                Access::Read => "the connection would take writes".into(),
+                Access::Read | Access::Snapshot => "the connection would take writes".into(),
             }),
             Ok(Err(error)) => Err(error),
             Err(_) => {

@@ -5,6 +5,7 @@ mod attended;
 mod backfill;
 mod bench;
 mod compact;
+mod db;
 mod demo;
 mod dlq;
 mod doctor;
@@ -109,6 +110,8 @@ enum Command {
     Compact(compact::CompactArgs),
     /// Delete old quotes.
     Retention(compact::RetentionArgs),
+    /// Back up and restore the database, show its health, look after it.
+    Db(db::DbArgs),
     /// Measure: rows a second beside the limit of the database, and the whole line from Kafka to the commit.
     Bench(bench::BenchArgs),
     /// Print the contracts (JSON Schema, samples, AsyncAPI), or compare them with earlier ones.
@@ -157,6 +160,7 @@ fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
             Command::Bench(args) => bench::bench(config, file, args).await.map(|()| Ending::Done),
             Command::Compact(args) => compact::compact(config, args).await.map(|()| Ending::Done),
             Command::Retention(args) => compact::retention(config, args).await.map(|()| Ending::Done),
+            Command::Db(args) => db::db(config, args).await,
             Command::Schema(args) => schema::schema(config, args),
         }
     });

@@ -1,0 +1,292 @@
+//! The database looked after: dead rows, statistics, bloated indexes, what a failed rebuild left; on SQLite statistics, the log, the
+//! file. Called by `ledgerline db optimize`, step by step.
+//!
+//! What must stay true: nothing here takes a lock that a worker waits for behind it, but for SQLite's own `vacuum`, which has to be
+//! asked for; a step that fails leaves what was there; one upkeep at a time per database.
+
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use secrecy::ExposeSecret;
+
+use super::bloat::INDEXES;
+use super::census::TABLES;
+use super::error::StoreError;
+use super::postgres::{Access, PostgresManager};
+use super::probe::execute;
+use super::{Conn, DatabaseConfig, Store};
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpkeepStep {
+    /// An index that a failed rebuild left goes.
+    DropLeftover {
+        /// The index.
+        index: String,
+    },
+    /// Dead rows of a table make room, and its statistics are refreshed.
+    VacuumTable {
+        /// The table.
+        table: String,
+    },
+    /// A bloated index is made anew beside the old one.
+    Reindex {
+        /// The index.
+        index: String,
+        /// Its size.
+        bytes: i64,
+        /// What a new one would not need, estimated.
+        wasted_bytes: i64,
+    },
+    /// SQLite refreshes the statistics that have become old.
+    RefreshStatistics,
+    /// SQLite's file is written anew without its free pages. Workers wait meanwhile.
+    VacuumFile,
+    /// SQLite's write-ahead log goes into the file and is cut to nothing.
+    Checkpoint,
+}
+
+/// When an index counts as bloated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bloated {
+    /// A new one would not need this share of it, in percent.
+    pub from_percent: u8,
+    /// Nor this many bytes.
+    pub from_bytes: i64,
+}
+
+/// A connection for upkeep; on PostgreSQL one of its own.
+pub struct Upkeep {
+    place: Place,
+}
+
+enum Place {
+    Postgres(AsyncPgConnection),
+    Sqlite(Store),
+}
+
+impl std::fmt::Debug for Upkeep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Upkeep")
+    }
+}
+
+#[derive(QueryableByName)]
+struct Named {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+#[derive(QueryableByName)]
+struct Granted {
+    #[diesel(sql_type = Bool)]
+    granted: bool,
+}
+
+#[derive(QueryableByName)]
+struct Sized {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = BigInt)]
+    bytes: i64,
+    #[diesel(sql_type = BigInt)]
+    wasted_bytes: i64,
+}
+
+#[derive(QueryableByName)]
+struct Checkpoint {
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    busy: i32,
+}
+
+/// Vacuum passes over what it may not touch with no more than a warning, so the right is asked for before.
+const FORBIDDEN: &str = "\
+    select c.relname::text as name from pg_class c, pg_roles me, pg_database d \
+    where c.relnamespace = (select oid from pg_namespace where nspname = current_schema()) \
+      and c.relname = any(string_to_array($1, ' ')) and me.rolname = current_user and d.datname = current_database() \
+      and not (me.rolsuper or pg_has_role(c.relowner, 'USAGE') or pg_has_role(d.datdba, 'USAGE')) \
+    order by c.relname";
+/// The same where rights can be given.
+const FORBIDDEN_17: &str = "\
+    select c.relname::text as name from pg_class c \
+    where c.relnamespace = (select oid from pg_namespace where nspname = current_schema()) \
+      and c.relname = any(string_to_array($1, ' ')) and not has_table_privilege(c.oid, 'MAINTAIN') \
+    order by c.relname";
+
+/// Largest first: what helps most comes first.
+const OURS: &str = "\
+    select c.relname::text as name from pg_class c \
+    where c.relnamespace = (select oid from pg_namespace where nspname = current_schema()) and c.relkind = 'r' \
+      and c.relname = any(string_to_array($1, ' ')) \
+    order by pg_total_relation_size(c.oid) desc, c.relname";
+
+/// How long a step waits for its turn: for another vacuum or a migration. A rebuild waits for every transaction that is older
+/// than itself, and nobody waits behind it.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const REBUILD_WAIT: Duration = Duration::from_secs(60);
+
+impl Upkeep {
+    /// Connects, and sees that nobody else is at it.
+    ///
+    /// # Errors
+    /// `Rejected`: the role may not look after these tables, or somebody else does. Else the configuration or the database.
+    pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let url = config.resolved_url().map_err(StoreError::Config)?;
+        if url.expose_secret().starts_with("sqlite:") {
+            return Ok(Self { place: Place::Sqlite(Store::connect(config).await?) });
+        }
+        let manager = PostgresManager::new(config, url.expose_secret(), Access::Write)?;
+        let mut c = manager.dedicated().await?;
+        c.batch_execute("set statement_timeout = 0").await?; // a large table takes as long as it takes
+        let query = "select pg_try_advisory_lock(hashtext('ledgerline optimize')) as granted";
+        let turn: Granted = diesel::sql_query(query).get_result(&mut c).await?;
+        if !turn.granted {
+            return Err(StoreError::Rejected("somebody else is optimizing this database".into()));
+        }
+        Ok(Self { place: Place::Postgres(c) })
+    }
+
+    /// Whether the role may do what is to be done. Asked before anything is changed.
+    ///
+    /// # Errors
+    /// `Rejected`, with the tables; else the database did not answer.
+    pub async fn check_rights(&mut self) -> Result<(), StoreError> {
+        let Place::Postgres(c) = &mut self.place else { return Ok(()) };
+        let query = "select current_setting('server_version_num')::int4 >= 170000 as granted";
+        let grantable = diesel::sql_query(query).get_result::<Granted>(c).await?.granted;
+        let query = diesel::sql_query(if grantable { FORBIDDEN_17 } else { FORBIDDEN });
+        let forbidden: Vec<Named> = query.bind::<Text, _>(TABLES.join(" ")).load(c).await?;
+        if forbidden.is_empty() {
+            return Ok(());
+        }
+        let tables: Vec<String> = forbidden.into_iter().map(|row| row.name).collect();
+        let way = if grantable {
+            "run it as ledgerline_maintenance (docs/roles.sql grants it MAINTAIN) or as the owner, ledgerline_migrator"
+        } else {
+            "before PostgreSQL 17 only the owner may, ledgerline_migrator"
+        };
+        Err(StoreError::Rejected(format!("the role may not vacuum {}: {way}", tables.join(", "))))
+    }
+
+    /// What failed rebuilds left, then tables. `whole_file` asks for SQLite's vacuum.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn first_steps(&mut self, whole_file: bool) -> Result<Vec<UpkeepStep>, StoreError> {
+        let Place::Postgres(c) = &mut self.place else {
+            let file = whole_file.then_some(UpkeepStep::VacuumFile);
+            return Ok([Some(UpkeepStep::RefreshStatistics), file, Some(UpkeepStep::Checkpoint)]
+                .into_iter()
+                .flatten()
+                .collect());
+        };
+        let query =
+            format!("select name from ({INDEXES}) x where not valid and name ~ '_cc(new|old)[0-9]*$'");
+        let leftovers: Vec<Named> = diesel::sql_query(query).load(c).await?;
+        let tables: Vec<Named> = diesel::sql_query(OURS).bind::<Text, _>(TABLES.join(" ")).load(c).await?;
+        let leftovers = leftovers.into_iter().map(|row| UpkeepStep::DropLeftover { index: row.name });
+        let tables = tables.into_iter().map(|row| UpkeepStep::VacuumTable { table: row.name });
+        Ok(leftovers.chain(tables).collect())
+    }
+
+    /// Indexes to be made anew, by the statistics of now: asked for after the tables.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn rebuilds(&mut self, bloated: Bloated) -> Result<Vec<UpkeepStep>, StoreError> {
+        let Place::Postgres(c) = &mut self.place else { return Ok(Vec::new()) };
+        let query = format!(
+            "select name, bytes, bytes - expected as wasted_bytes from ({INDEXES}) x \
+             where valid and \"table\" = any(string_to_array($1, ' ')) \
+               and bytes - expected >= $2 and (bytes - expected) * 100 >= bytes * $3 \
+             order by bytes - expected desc, name"
+        );
+        let query = diesel::sql_query(query)
+            .bind::<Text, _>(TABLES.join(" "))
+            .bind::<BigInt, _>(bloated.from_bytes)
+            .bind::<BigInt, _>(i64::from(bloated.from_percent));
+        let found: Vec<Sized> = query.load(c).await?;
+        let step = |row: Sized| UpkeepStep::Reindex {
+            index: row.name,
+            bytes: row.bytes,
+            wasted_bytes: row.wasted_bytes,
+        };
+        Ok(found.into_iter().map(step).collect())
+    }
+
+    /// Does it. Answers how long it took.
+    ///
+    /// # Errors
+    /// The database refused, or somebody else held on to what it needs; what was there is there.
+    pub async fn run(&mut self, step: &UpkeepStep) -> Result<Duration, StoreError> {
+        let start = Instant::now();
+        match &mut self.place {
+            Place::Postgres(c) => on_server(c, step).await?,
+            Place::Sqlite(store) => in_file(store, step).await?,
+        }
+        Ok(start.elapsed())
+    }
+}
+
+async fn on_server(c: &mut AsyncPgConnection, step: &UpkeepStep) -> Result<(), StoreError> {
+    match step {
+        UpkeepStep::DropLeftover { index } => {
+            wait_at_most(c, REBUILD_WAIT).await?;
+            Ok(c.batch_execute(&format!("drop index concurrently if exists {}", quoted(index))).await?)
+        }
+        UpkeepStep::VacuumTable { table } => {
+            wait_at_most(c, LOCK_WAIT).await?;
+            Ok(c.batch_execute(&format!("vacuum (analyze) {}", quoted(table))).await?)
+        }
+        UpkeepStep::Reindex { index, .. } => {
+            wait_at_most(c, REBUILD_WAIT).await?;
+            let rebuilt = c.batch_execute(&format!("reindex index concurrently {}", quoted(index))).await;
+            if rebuilt.is_err() {
+                // The half of a new one is of no use, and every write would have to keep it up.
+                let half = format!("drop index concurrently if exists {}", quoted(&format!("{index}_ccnew")));
+                let _ = c.batch_execute(&half).await; // the next upkeep finds it
+            }
+            Ok(rebuilt?)
+        }
+        UpkeepStep::RefreshStatistics | UpkeepStep::VacuumFile | UpkeepStep::Checkpoint => Err(misplaced()),
+    }
+}
+
+async fn wait_at_most(c: &mut AsyncPgConnection, wait: Duration) -> QueryResult<()> {
+    c.batch_execute(&format!("set lock_timeout = {}", wait.as_millis())).await
+}
+
+async fn in_file(store: &Store, step: &UpkeepStep) -> Result<(), StoreError> {
+    let mut session = store.checkout().await?;
+    let mut conn = session.conn();
+    match step {
+        UpkeepStep::RefreshStatistics => Ok(execute(&mut conn, REFRESH).await?),
+        UpkeepStep::VacuumFile => Ok(execute(&mut conn, "vacuum").await?),
+        UpkeepStep::Checkpoint => {
+            let Conn::Sqlite(c) = conn else { return Err(misplaced()) };
+            let done: Checkpoint = diesel::sql_query("pragma wal_checkpoint(truncate)").get_result(c).await?;
+            if done.busy != 0 {
+                return Err(StoreError::Rejected(
+                    "somebody reads an older state; the log stays for now".into(),
+                ));
+            }
+            Ok(())
+        }
+        UpkeepStep::DropLeftover { .. } | UpkeepStep::VacuumTable { .. } | UpkeepStep::Reindex { .. } => {
+            Err(misplaced())
+        }
+    }
+}
+
+/// Of all tables, not only of those that this connection has asked something of.
+const REFRESH: &str = "pragma optimize = 0x10002";
+
+fn misplaced() -> StoreError {
+    StoreError::Rejected("this step is of the other kind of database".into())
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

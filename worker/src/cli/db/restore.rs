@@ -1,0 +1,249 @@
+//! `ledgerline db restore`: a backup into an empty database. Checksums first, then the data, then what is there is counted and held
+//! against the manifest.
+//!
+//! What must stay true: a database that holds anything of ours is refused as it is; a restore that fails leaves none that a worker
+//! would take for good.
+
+use std::fs::{self, File};
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use flate2::read::GzDecoder;
+use indicatif::HumanBytes;
+use ledgerline_schema::store::{
+    Census, CopiedTable, Loader, PostgresTarget, RestoreTarget, SCHEMA_VERSION, SqliteTarget,
+};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use super::super::operator::{print, print_line, tell};
+use super::super::table::{aligned, row};
+use super::backup::{DUMP, FILE, copy_of};
+use super::folder::{parent, synced};
+use super::manifest::{Manifest, Method};
+use super::progress::Progress;
+use super::tool::Tool;
+use crate::config::Config;
+
+/// Arguments of `db restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The folder of a backup. It goes into the database that the configuration names, which has to be empty.
+    folder: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The backup is damaged, or does not fit the database or this program; the database is not empty; or something failed on the way.
+pub async fn restore(config: &Config, args: RestoreArgs) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let manifest = Manifest::read(&args.folder)?;
+    let target = RestoreTarget::open(&config.database).await?;
+    fits(&manifest, &target)?;
+    let mut progress = Progress::new();
+    manifest.check(&args.folder, &mut progress)?;
+    let found = target.found().await?;
+    if !found.is_empty() {
+        let there = found.join(", ");
+        bail!("a backup is restored into an empty database, and this one has {there}; nothing was changed");
+    }
+    match &target {
+        RestoreTarget::Postgres(target) => {
+            into_server(target, &manifest, &args.folder, &mut progress).await?
+        }
+        RestoreTarget::Sqlite(target) => into_file(target, &manifest, &args.folder, &mut progress).await?,
+    }
+    progress.end();
+    report(&args, &manifest, start.elapsed().as_secs_f64())
+}
+
+fn fits(manifest: &Manifest, target: &RestoreTarget) -> anyhow::Result<()> {
+    let store = match target {
+        RestoreTarget::Postgres(_) => "postgres",
+        RestoreTarget::Sqlite(_) => "sqlite",
+    };
+    let saved = &manifest.store;
+    ensure!(saved == store, "this is a backup of {saved}, and database.url names {store}");
+    let (found, ours) = (manifest.holds.schema, SCHEMA_VERSION);
+    ensure!(
+        found <= ours,
+        "the backup's schema is of version {found}, this program knows {ours}: use a newer one"
+    );
+    Ok(())
+}
+
+async fn into_server(
+    target: &PostgresTarget,
+    manifest: &Manifest,
+    folder: &Path,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    match manifest.method {
+        Method::PgDump => {
+            manifest.lists(DUMP)?;
+            undumped(target, folder, progress).await?;
+        }
+        Method::Copy => {
+            if let Err(error) = copied_in(target, manifest, folder, progress).await {
+                // The tables are there and empty: a worker would start from nothing.
+                if let Err(left) = target.undo().await {
+                    tell(format_args!(
+                        "the new tables are left behind ({left}): drop the database before you go on"
+                    ));
+                }
+                return Err(error);
+            }
+        }
+        Method::VacuumInto => bail!("the backup says that it is of PostgreSQL and of SQLite"),
+    }
+    progress.begin("counting");
+    agrees(&manifest.holds, &target.census().await.context("cannot count what was restored")?)
+}
+
+/// What was restored, held against what was saved.
+fn agrees(saved: &Census, found: &Census) -> anyhow::Result<()> {
+    let differences = saved.differences(found);
+    ensure!(
+        differences.is_empty(),
+        "what was restored is not what was saved, or somebody writes into this database already: {}",
+        differences.join("; ")
+    );
+    Ok(())
+}
+
+async fn undumped(target: &PostgresTarget, folder: &Path, progress: &mut Progress) -> anyhow::Result<()> {
+    let Some(tool) = Tool::find("pg_restore").await? else {
+        bail!("this backup was made by pg_dump, and pg_restore, which reads it, is not installed here");
+    };
+    let libpq = target.libpq();
+    ensure!(
+        tool.can_reach(&libpq),
+        "pg_restore {} checks certificates against a file only: set database.ca_file",
+        tool.major
+    );
+    let dump = folder.join(DUMP);
+    let database = target.database().await?.replace('\\', "\\\\").replace('\'', "\\'");
+    target.clear().await?;
+    let args = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--no-password"];
+    let mut args: Vec<String> = args.map(str::to_owned).into();
+    args.extend([format!("--dbname=dbname='{database}'"), dump.display().to_string()]);
+    tool.run(&libpq, &args, &dump, progress).await
+}
+
+async fn copied_in(
+    target: &PostgresTarget,
+    manifest: &Manifest,
+    folder: &Path,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    progress.begin("making the tables");
+    let loader = target.begin(manifest.holds.schema).await.context("cannot make the tables")?;
+    for saved in &manifest.holds.tables {
+        let copied = manifest.copied.iter().find(|copied| copied.name == saved.name);
+        let table =
+            copied.with_context(|| format!("the backup does not say what {} is made of", saved.name))?;
+        manifest.lists(&copy_of(table))?;
+        let rows = filled(&loader, table, folder, progress).await?;
+        ensure!(rows == saved.rows, "{}: {} rows were saved, and {rows} came back", saved.name, saved.rows);
+    }
+    loader.commit().await.context("cannot commit what was restored")
+}
+
+/// Fills one table; answers its rows.
+async fn filled(
+    loader: &Loader,
+    table: &CopiedTable,
+    folder: &Path,
+    progress: &mut Progress,
+) -> anyhow::Result<i64> {
+    let path = folder.join(copy_of(table));
+    let problem = || format!("cannot fill {}", table.name);
+    progress.begin(&format!("filling {}", table.name));
+    let mut file =
+        GzDecoder::new(File::open(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    let (mut copy, mut bytes) = (loader.fill(table).await.with_context(problem)?, 0_u64);
+    loop {
+        let mut chunk = vec![0; 1 << 16];
+        let read = file.read(&mut chunk).with_context(|| format!("cannot read {}", path.display()))?;
+        if read == 0 {
+            break;
+        }
+        chunk.truncate(read);
+        copy.send(chunk).await.with_context(problem)?;
+        bytes += read as u64;
+        progress.say(|| format!("filling {}: {}", table.name, HumanBytes(bytes)));
+    }
+    let rows = copy.finish().await.with_context(problem)?;
+    loader.number_on(table).await.with_context(problem)?;
+    Ok(rows)
+}
+
+/// The copy is counted before it gets its name.
+async fn into_file(
+    target: &SqliteTarget,
+    manifest: &Manifest,
+    folder: &Path,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    ensure!(manifest.method == Method::VacuumInto, "the backup says that it is of SQLite and of PostgreSQL");
+    manifest.lists(FILE)?;
+    let file = target.file();
+    let place = parent(file);
+    let problem = || format!("cannot write {}", file.display());
+    let mut copy = NamedTempFile::new_in(&place).with_context(problem)?;
+    let mut saved = File::open(folder.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
+    let (mut chunk, mut bytes) = (vec![0; 1 << 16], 0_u64);
+    loop {
+        let read = saved.read(&mut chunk).with_context(|| format!("cannot read {FILE}"))?;
+        if read == 0 {
+            break;
+        }
+        copy.write_all(&chunk[..read]).with_context(problem)?;
+        bytes += read as u64;
+        progress.say(|| format!("{} copied", HumanBytes(bytes)));
+    }
+    copy.as_file().sync_all().with_context(problem)?;
+    progress.begin("counting");
+    agrees(&manifest.holds, &Census::of_file(copy.path()).await.context("cannot count what was copied")?)?;
+    for companion in target.companions().iter().filter(|path| path.exists()) {
+        fs::remove_file(companion).with_context(problem)?;
+    }
+    copy.persist(file).map_err(|error| error.error).with_context(problem)?;
+    synced(&place).with_context(problem)
+}
+
+fn report(args: &RestoreArgs, manifest: &Manifest, seconds: f64) -> anyhow::Result<()> {
+    let Manifest { holds, taken_at, method, .. } = manifest;
+    let (rows, tables, older) = (holds.rows(), holds.tables.len(), holds.schema < SCHEMA_VERSION);
+    if args.json {
+        return print_line(json!({
+            "folder": args.folder.display().to_string(), "method": method.name(), "taken_at": taken_at.to_string(),
+            "schema": holds.schema, "migrate": older, "rows": rows, "tables": tables,
+            "positions": holds.positions, "seconds": seconds,
+        }));
+    }
+    print_line(format_args!("{rows} rows of {tables} tables as of {taken_at} restored in {seconds:.1} s"))?;
+    let mut lines = vec![row(["GROUP", "TOPIC", "PARTITION", "NEXT", "EPOCH"])];
+    for at in &holds.positions {
+        let numbers = [at.partition.to_string(), at.next_offset.to_string(), at.epoch.to_string()];
+        lines.push([at.group.clone(), at.topic.clone()].into_iter().chain(numbers).collect());
+    }
+    print(aligned(&lines).as_bytes())?;
+    if older {
+        print_line(format_args!(
+            "its schema is of version {}: run `ledgerline migrate up` before anything else",
+            holds.schema
+        ))?;
+    }
+    if manifest.store == "postgres" {
+        print_line("rights are not part of a backup: run docs/roles.sql")?;
+    }
+    print_line("then `ledgerline verify`, and `ledgerline run` goes on from these positions")
+}
