@@ -4,11 +4,11 @@
 -- that brought a migration: rights on a single table need the table. It may be run any number of times.
 -- It sets no password: `\password ledgerline_worker` in psql, or certificates.
 --
---   ledgerline_migrator      owns the schema; `ledgerline migrate`
+--   ledgerline_migrator      owns the schema; `ledgerline migrate`, `db restore`, and before PostgreSQL 17 `db optimize`
 --   ledgerline_worker        `ledgerline run`: reads, inserts, updates what it must; deletes nothing, creates nothing
 --   ledgerline_operator      the worker's rights (a redrive writes rows), and resets, dead letters, their audit
---   ledgerline_maintenance   deletes old quotes and the bytes of old dead letters
---   ledgerline_reader        reads, `ledgerline verify`
+--   ledgerline_maintenance   deletes old quotes and the bytes of old dead letters; from PostgreSQL 17 on `ledgerline db optimize`
+--   ledgerline_reader        reads, `ledgerline verify`, `ledgerline db backup`
 --   ledgerline_control       nobody logs in as it: what an operator decides about rules and games. The operator has it; grant it to the worker
 --                            too where its HTTP API is to serve these changes:  grant ledgerline_control to ledgerline_worker
 
@@ -57,6 +57,10 @@ alter default privileges for role ledgerline_migrator in schema public
 alter default privileges for role ledgerline_migrator in schema public
     grant insert on tables to ledgerline_worker;
 
+-- A backup keeps the numbers that the database gives out next.
+alter default privileges for role ledgerline_migrator in schema public grant select on sequences to ledgerline_reader;
+grant select on all sequences in schema public to ledgerline_reader;
+
 -- Tables that are there.
 grant select on all tables in schema public
     to ledgerline_worker, ledgerline_operator, ledgerline_maintenance, ledgerline_reader;
@@ -93,5 +97,16 @@ begin
         execute format('%s %s on table public.%I %s %I',
                        change.verb, change.privilege, change.name, change.preposition, change.role);
     end loop;
+end
+$$;
+
+-- VACUUM, ANALYZE and REINDEX can be granted from PostgreSQL 17 on; before, they are the owner's.
+do $$
+begin
+    if current_setting('server_version_num')::int >= 170000 then
+        execute 'grant maintain on all tables in schema public to ledgerline_maintenance';
+        execute 'alter default privileges for role ledgerline_migrator in schema public '
+                'grant maintain on tables to ledgerline_maintenance';
+    end if;
 end
 $$;

@@ -27,14 +27,22 @@ impl Roles {
 
     /// Runs the file as its head says.
     async fn grant(&self) {
+        self.grant_in(&self.database).await;
+    }
+
+    async fn grant_in(&self, database: &Database) {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/roles.sql");
         let sql = std::fs::read_to_string(path).expect("docs/roles.sql");
-        execute(&self.database.url, &sql.replace("ledgerline_", &format!("{}_", self.prefix))).await;
+        execute(&database.url, &sql.replace("ledgerline_", &format!("{}_", self.prefix))).await;
     }
 
     /// The database's URL for a role.
     fn url(&self, role: &str) -> String {
-        let mut url = url::Url::parse(&self.database.url).expect("a URL");
+        self.url_of(&self.database, role)
+    }
+
+    fn url_of(&self, database: &Database, role: &str) -> String {
+        let mut url = url::Url::parse(&database.url).expect("a URL");
         url.set_username(&format!("{}_{role}", self.prefix)).expect("a user");
         url.into()
     }
@@ -226,6 +234,8 @@ async fn every_other_role_has_its_own_task() {
     }
     sweeps_are_for_maintenance(&roles).await;
     merges_are_for_operators(&roles).await;
+    upkeep_is_for_the_owner_or_for_maintenance(&roles).await;
+    backups_are_for_readers_and_restores_for_the_owner(&roles).await;
     for (setting, value) in [
         ("statement_timeout", "30s"),
         ("lock_timeout", "5s"),
@@ -281,4 +291,62 @@ async fn sweeps_are_for_maintenance(roles: &Roles) {
     roles.grant().await;
     as_role("worker").must(&["compact"]);
     execute(&roles.database.url, &format!("revoke {maintenance} from {worker}")).await;
+}
+
+/// `db backup` and `db restore` as the roles, by either method.
+async fn backups_are_for_readers_and_restores_for_the_owner(roles: &Roles) {
+    let folder = tempfile::tempdir().expect("a folder");
+    for method in ["pg_dump", "copy"] {
+        let backup = folder.path().join(method).display().to_string();
+        let make = ["db", "backup", &backup, "--method", method];
+        let refused = Setup::new(&roles.url("worker"), &[]).run(&make);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            !refused.status.success() && said.contains("permission denied for sequence"),
+            "{method}: {said}"
+        );
+        Setup::new(&roles.url("reader"), &[]).must(&make);
+
+        let new = Database::postgres().await;
+        roles.grant_in(&new).await;
+        let refused = Setup::new(&roles.url_of(&new, "worker"), &[]).run(&["db", "restore", &backup]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            !refused.status.success() && said.contains("permission denied for schema public"),
+            "{method}: {said}"
+        );
+        Setup::new(&roles.url_of(&new, "migrator"), &[]).must(&["db", "restore", &backup]);
+        roles.grant_in(&new).await; // rights are not part of a backup
+        let doctor = Setup::new(&roles.url_of(&new, "worker"), &[]).run(&["doctor", "--json"]);
+        let doctor: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+        let probes = doctor["probes"].as_array().expect("probes");
+        let privileges = probes.iter().find(|probe| probe["name"] == "privileges").expect("the probe");
+        assert_eq!(privileges["status"], "ok", "{method}: {privileges}");
+        Setup::new(&roles.url_of(&new, "reader"), &[]).must(&["dlq", "stats"]);
+        let merged = "select count(*) from games where merged_into is not null";
+        assert_eq!(new.number(merged).await, roles.database.number(merged).await, "{method}");
+        new.drop_now().await; // before the roles that have rights there
+    }
+}
+
+/// `db optimize` as the roles: vacuum itself would pass over what it may not touch.
+async fn upkeep_is_for_the_owner_or_for_maintenance(roles: &Roles) {
+    let as_role = |role: &str| Setup::new(&roles.url(role), &[]);
+    as_role("migrator").must(&["db", "optimize"]);
+    as_role("reader").must(&["db", "stats"]);
+    let may_be_granted =
+        roles.database.number("select current_setting('server_version_num')::int8").await >= 170_000;
+    for role in ["reader", "worker", "maintenance"] {
+        if role == "maintenance" && may_be_granted {
+            as_role(role).must(&["db", "optimize"]);
+            continue;
+        }
+        let refused = as_role(role).run(&["db", "optimize"]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{role}: {said}");
+        assert!(
+            said.contains("may not vacuum alert_rule_set, ") && said.contains("ledgerline_migrator"),
+            "{role}: {said}"
+        );
+    }
 }
