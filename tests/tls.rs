@@ -14,6 +14,11 @@ use crate::support::worker::command;
 
 /// `ledgerline migrate status` with the certificate authority: whether it got through, and what it said.
 fn status(url: &str, authority: Option<&Authority>) -> Result<(), String> {
+    answer(url, authority, &["migrate", "status"])
+}
+
+/// A command with the certificate authority: whether it got through, and what it said.
+fn answer(url: &str, authority: Option<&Authority>, args: &[&str]) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("ledgerline.toml");
     let authority = authority.map(|authority| format!("ca_file = \"{}\"\n", authority.file.display()));
@@ -22,7 +27,7 @@ fn status(url: &str, authority: Option<&Authority>) -> Result<(), String> {
         authority.unwrap_or_default()
     );
     std::fs::write(&file, text).expect("written");
-    let output = command(&file).args(["migrate", "status"]).output().expect("it runs");
+    let output = command(&file).args(args).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() { Ok(()) } else { Err(said) }
 }
@@ -55,6 +60,11 @@ async fn postgres_is_trusted_by_its_certificate_alone() {
     }
     refused(status(&format!("{url}?sslmode=prefer"), Some(&ours)), "sslmode must be disable or verify-full");
     refused(status(&postgres.url("localhost", "wrong"), Some(&ours)), "password authentication failed");
+
+    // What PostgreSQL's own programs are given is enough for them, too.
+    let backup = folder.path().join("backup").display().to_string();
+    assert_eq!(answer(&url, Some(&ours), &["migrate", "up"]), Ok(()));
+    assert_eq!(answer(&url, Some(&ours), &["db", "backup", &backup, "--method", "pg_dump"]), Ok(()));
 
     postgres.start(Some(&ours.issue("db.example.com", Validity::Now))).await;
     refused(status(&url, Some(&ours)), "not valid for name");

@@ -1,8 +1,8 @@
 //! `ledgerline db restore`: a backup into an empty database. Checksums first, then the data, then what is there is counted and held
 //! against the manifest.
 //!
-//! What must stay true: a database that holds anything of ours is refused as it is; a restore that fails leaves none that a worker
-//! would take for good.
+//! What must stay true: a database that holds anything of ours is refused as it is; data comes whole or not at all, and what
+//! came and is not what was saved is called so.
 
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
@@ -112,7 +112,7 @@ fn agrees(saved: &Census, found: &Census) -> anyhow::Result<()> {
     let differences = saved.differences(found);
     ensure!(
         differences.is_empty(),
-        "what was restored is not what was saved, or somebody writes into this database already: {}",
+        "what was restored is not what was saved, or somebody writes into it already; drop it and begin anew without workers: {}",
         differences.join("; ")
     );
     Ok(())
