@@ -15,7 +15,8 @@ use crate::support::{eventually, unique};
 
 /// An event that no other number makes; each seventeenth breaks its contract.
 fn numbered(number: usize) -> Record {
-    let event = if number % 17 == 0 { "{".to_owned() } else { odds(number % 40, number).to_string() };
+    let event =
+        if number.is_multiple_of(17) { "{".to_owned() } else { odds(number % 40, number).to_string() };
     Record::of(&format!("test:game-{}", number % 40), event)
 }
 

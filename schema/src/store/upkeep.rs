@@ -63,7 +63,7 @@ pub struct Upkeep {
 }
 
 enum Place {
-    Postgres(AsyncPgConnection),
+    Postgres(Box<AsyncPgConnection>),
     Sqlite(Store),
 }
 
@@ -145,7 +145,7 @@ impl Upkeep {
         if !turn.granted {
             return Err(StoreError::Rejected("somebody else is optimizing this database".into()));
         }
-        Ok(Self { place: Place::Postgres(c) })
+        Ok(Self { place: Place::Postgres(Box::new(c)) })
     }
 
     /// Whether the role may do what is to be done. Asked before anything is changed.

@@ -5,7 +5,6 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
@@ -17,12 +16,11 @@ use ledgerline_schema::store::{
     BackupSource, Census, CopiedTable, Copier, PostgresSnapshot, SCHEMA_VERSION, SqliteSource,
 };
 use serde_json::json;
-use tokio::time::interval;
 
 use super::super::operator::{Ended, print_line, tell};
 use super::folder::Draft;
 use super::manifest::{Manifest, Method, SavedFile};
-use super::progress::{MOVES_EVERY, Progress};
+use super::progress::Progress;
 use super::tool::Tool;
 use crate::clock;
 use crate::config::Config;
@@ -81,8 +79,8 @@ async fn of_server(
     progress: &mut Progress,
 ) -> anyhow::Result<Manifest> {
     let dump = choose(wanted, &snapshot).await?;
-    progress.begin("counting");
-    let holds = snapshot.census().await.context("cannot count what is there")?;
+    let counted = progress.during(snapshot.census(), || "counting".to_owned()).await;
+    let holds = counted.context("cannot count what is there")?;
     known(&holds)?;
     let method = if dump.is_some() { Method::PgDump } else { Method::Copy };
     let server = snapshot.server().to_owned();
@@ -188,21 +186,13 @@ async fn copied_out(
 async fn of_file(source: &SqliteSource, draft: &Draft, progress: &mut Progress) -> anyhow::Result<Manifest> {
     let file = draft.path().join(FILE);
     let (taken_at, total) = (clock::now(), source.bytes().await?);
-    {
-        let mut copied = pin!(source.copy_into(&file));
-        let mut ticks = interval(MOVES_EVERY);
-        loop {
-            tokio::select! {
-                copied = &mut copied => break copied.context("cannot copy the database")?,
-                _ = ticks.tick() => progress.say(|| {
-                    let bytes = file.metadata().map_or(0, |file| file.len());
-                    format!("{} of at most {} copied", HumanBytes(bytes), HumanBytes(total))
-                }),
-            }
-        }
-    }
-    progress.begin("counting");
-    let holds = Census::of_file(&file).await.context("cannot count what was copied")?;
+    let grown = || HumanBytes(file.metadata().map_or(0, |file| file.len()));
+    progress
+        .during(source.copy_into(&file), || format!("{} of at most {} copied", grown(), HumanBytes(total)))
+        .await
+        .context("cannot copy the database")?;
+    let counted = progress.during(Census::of_file(&file), || "counting".to_owned()).await;
+    let holds = counted.context("cannot count what was copied")?;
     known(&holds)?;
     let mut manifest = Manifest::new("sqlite", source.version().await?, Method::VacuumInto, taken_at, holds);
     manifest.files.push(SavedFile::of(draft.path(), FILE, progress)?);

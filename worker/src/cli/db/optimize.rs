@@ -68,8 +68,8 @@ async fn all(upkeep: &mut Upkeep, steps: &[UpkeepStep], as_json: bool) -> anyhow
     let mut failed = 0;
     for (number, step) in steps.iter().enumerate() {
         let mut progress = Progress::new();
-        progress.begin(&format!("{} of {}: {}", number + 1, steps.len(), Said(step)));
-        let done = upkeep.run(step).await;
+        let told = || format!("{} of {}: {}", number + 1, steps.len(), Said(step));
+        let done = progress.during(upkeep.run(step), told).await;
         drop(progress);
         let (seconds, problem) = match &done {
             Ok(took) => (Some(took.as_secs_f64()), None),

@@ -1,16 +1,18 @@
 //! How far long work has come: a line that moves on a terminal, a line every ten seconds elsewhere. Standard error alone.
 
 use std::io::IsTerminal;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use tokio::time::interval;
 
 use super::super::operator::tell;
 
 /// How often it says how far it is where there is no terminal to draw on.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How often it moves.
-pub(super) const MOVES_EVERY: Duration = Duration::from_millis(200);
+const MOVES_EVERY: Duration = Duration::from_millis(200);
 
 /// What is told while somebody waits.
 pub(super) struct Progress {
@@ -41,6 +43,19 @@ impl Progress {
         } else if !self.on_terminal && self.told.elapsed() >= TOLD_EVERY {
             tell(text());
             self.told = Instant::now();
+        }
+    }
+
+    /// Waits for work that says nothing of itself, and tells what `text` says and for how long meanwhile.
+    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>, text: impl Fn() -> String) -> T {
+        self.begin(&text());
+        let (start, mut ticks) = (Instant::now(), interval(MOVES_EVERY));
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = ticks.tick() => self.say(|| format!("{}, {:.0} s", text(), start.elapsed().as_secs_f64())),
+            }
         }
     }
 

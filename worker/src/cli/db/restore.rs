@@ -103,8 +103,8 @@ async fn into_server(
         }
         Method::VacuumInto => bail!("the backup says that it is of PostgreSQL and of SQLite"),
     }
-    progress.begin("counting");
-    agrees(&manifest.holds, &target.census().await.context("cannot count what was restored")?)
+    let counted = progress.during(target.census(), || "counting".to_owned()).await;
+    agrees(&manifest.holds, &counted.context("cannot count what was restored")?)
 }
 
 /// What was restored, held against what was saved.
@@ -210,8 +210,8 @@ async fn into_file(
         progress.say(|| format!("{} copied", HumanBytes(bytes)));
     }
     copy.as_file().sync_all().with_context(problem)?;
-    progress.begin("counting");
-    agrees(&manifest.holds, &Census::of_file(copy.path()).await.context("cannot count what was copied")?)?;
+    let counted = progress.during(Census::of_file(copy.path()), || "counting".to_owned()).await;
+    agrees(&manifest.holds, &counted.context("cannot count what was copied")?)?;
     for companion in target.companions().iter().filter(|path| path.exists()) {
         fs::remove_file(companion).with_context(problem)?;
     }

@@ -5,16 +5,14 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::pin::pin;
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use indicatif::HumanBytes;
 use ledgerline_schema::store::Libpq;
 use tokio::process::Command;
-use tokio::time::interval;
 
-use super::progress::{MOVES_EVERY, Progress};
+use super::progress::Progress;
 
 /// Most lines that are passed on.
 const MOST_LINES: usize = 5;
@@ -63,17 +61,11 @@ impl Tool {
         command.envs(libpq.variables().iter().map(|(name, value)| (name, value)));
         command.kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("cannot start {}", self.name))?;
-        let mut ended = pin!(child.wait_with_output());
-        let mut ticks = interval(MOVES_EVERY);
-        let output = loop {
-            tokio::select! {
-                output = &mut ended => break output.with_context(|| format!("cannot wait for {}", self.name))?,
-                _ = ticks.tick() => progress.say(|| {
-                    let bytes = written.metadata().map_or(0, |file| file.len());
-                    format!("{} is at work, {}", self.name, HumanBytes(bytes))
-                }),
-            }
-        };
+        let grown = || HumanBytes(written.metadata().map_or(0, |file| file.len()));
+        let output = progress
+            .during(child.wait_with_output(), || format!("{} is at work, {}", self.name, grown()))
+            .await
+            .with_context(|| format!("cannot wait for {}", self.name))?;
         if output.status.success() {
             return Ok(());
         }
