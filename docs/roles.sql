@@ -6,7 +6,7 @@
 --
 --   ledgerline_migrator      owns the schema; `ledgerline migrate`, `db restore`, and before PostgreSQL 17 `db optimize`
 --   ledgerline_worker        `ledgerline run`: reads, inserts, updates what it must; deletes nothing, creates nothing
---   ledgerline_operator      the worker's rights (a redrive writes rows), and resets, dead letters, their audit
+--   ledgerline_operator      the worker's rights (a redrive writes rows), and resets, dead letters, switches, their audit
 --   ledgerline_maintenance   deletes old quotes and the bytes of old dead letters; from PostgreSQL 17 on `ledgerline db optimize`
 --   ledgerline_reader        reads, `ledgerline verify`, `ledgerline db backup`
 --   ledgerline_control       nobody logs in as it: what an operator decides about rules and games. The operator has it; grant it to the worker
@@ -75,12 +75,13 @@ begin
         from (values
             -- The schema's version, what operators did and decided, and what was removed are not the worker's to write.
             ('revoke', 'insert', 'from', 'ledgerline_worker',
-             'schema_version operator_actions removals alert_rules alert_rule_set __diesel_schema_migrations'),
+             'schema_version operator_actions removals alert_rules alert_rule_set switches __diesel_schema_migrations'),
             -- A record that comes at the offset of another one, after a truncation, takes the place of its dead letter.
             ('grant', 'update', 'to', 'ledgerline_worker',
              'partition_offsets offset_ledger games game_refs articles alerts scraper_versions dead_letters workflows'),
             ('grant', 'update', 'to', 'ledgerline_operator', 'dead_letters'),
-            ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions'),
+            ('grant', 'insert', 'to', 'ledgerline_operator', 'operator_actions switches'),
+            ('grant', 'delete', 'to', 'ledgerline_operator', 'switches'),
             ('grant', 'insert', 'to', 'ledgerline_control', 'operator_actions alert_rules'),
             ('grant', 'update', 'to', 'ledgerline_control', 'game_conflicts alert_rules alert_rule_set'),
             ('grant', 'delete', 'to', 'ledgerline_control', 'alert_rules'),

@@ -50,6 +50,7 @@ fn a_value_out_of_range_is_named() {
         ("[database]\nread_url = \"mysql://localhost/d\"\n", "database.read_url"),
         ("[database]\nread_url_file = \"/nowhere\"\n", "database.read_url_file"),
         ("[database]\nread_connections = 0\n", "database.read_connections"),
+        ("[database.pool]\nmin_idle = 9\n", "database.pool.min_idle"),
         ("[http]\ntoken = \"short\"\n", "http.token"),
         ("[http]\ntoken_file = \"/nowhere\"\n", "http.token_file"),
         ("[http]\ncontrol_listen = \"nowhere\"\n", "http.control_listen"),

@@ -65,7 +65,7 @@ async fn lag_is_the_position_of_the_database_against_the_end_of_the_log() {
         .all(|row| row["lag"] == json!(0) || row["lag_seconds"].is_i64());
     assert!(waiting, "each waits since its first record: {behind}");
     let table = setup.must(&["lag"]);
-    assert!(table.contains("300 records behind on 2 partitions, 0 halted, 0 not known"), "{table}");
+    assert!(table.contains("300 records behind on 2 partitions, 0 paused, 0 halted, 0 not known"), "{table}");
     database.drop_now().await;
 }
 
@@ -143,6 +143,8 @@ async fn doctor_finds_a_healthy_worker_healthy() {
     ] {
         assert_eq!(probes[name]["status"], json!("ok"), "{name}: {probes}");
     }
+    let pool = probes["pool"]["found"].as_str().unwrap_or_default();
+    assert!(pool.contains("8 of 8 connections at once"), "{probes}");
     assert_eq!(probes["topics"]["status"], json!("warn"), "one copy alone: {probes}");
     assert_eq!(probes["privileges"]["status"], json!("warn"), "a superuser: {probes}");
     assert!(setup.must(&["doctor"]).contains("0 failed"), "{}", setup.must(&["doctor"]));
@@ -184,7 +186,7 @@ async fn on_sqlite_doctor_says_what_does_not_apply() {
     setup.must(&["migrate", "up"]);
     let (probes, code) = doctor(&setup);
     assert_eq!(code, Some(0), "{probes}");
-    for name in ["privileges", "time-outs", "connections", "database clock", "durability"] {
+    for name in ["privileges", "time-outs", "connections", "pool", "database clock", "durability"] {
         assert_eq!(probes[name]["status"], json!("skipped"), "{name}: {probes}");
         assert!(probes[name]["found"].as_str().is_some_and(|found| found.contains("SQLite")), "{probes}");
     }

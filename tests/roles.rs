@@ -68,7 +68,7 @@ fn is_refused(statement: &str, answer: Result<(), tokio_postgres::Error>) {
 }
 
 /// What the worker's role must never be able to do.
-const FORBIDDEN: [&str; 35] = [
+const FORBIDDEN: [&str; 37] = [
     "create table evil (id int)",
     "create temp table evil (id int)",
     "create schema evil",
@@ -88,6 +88,8 @@ const FORBIDDEN: [&str; 35] = [
     "delete from offset_ledger",
     "delete from workflows",
     "delete from workflow_history",
+    "insert into switches values ('g', 't', -1, 'paused', '', 'evil', now())",
+    "delete from switches",
     "update odds set price = 2",
     "update operator_actions set reason = 'evil'",
     "insert into removals values (1, 'compacted', 1, now())",
@@ -198,6 +200,9 @@ async fn every_other_role_has_its_own_task() {
         ),
         ("operator", "update alert_rules set enabled = false"),
         ("operator", "delete from alert_rules"),
+        ("operator", "insert into switches values ('g', 't', -1, 'paused', 'r', 'a', now())"),
+        ("worker", "select * from switches"),
+        ("operator", "delete from switches"),
         ("maintenance", "delete from odds"),
         ("maintenance", "insert into removals values (1, 'expired', 1, now())"),
         ("maintenance", "update removals set rows = 2"),
@@ -218,6 +223,8 @@ async fn every_other_role_has_its_own_task() {
         ("operator", "delete from odds"),
         ("operator", "update odds set price = 2"),
         ("operator", "delete from alerts"),
+        ("operator", "update switches set reason = 'another'"),
+        ("maintenance", "delete from switches"),
         ("operator", "create table evil (id int)"),
         ("maintenance", "delete from partition_offsets"),
         ("maintenance", "insert into odds values (1, now(), 1, 1, 1, 1)"),

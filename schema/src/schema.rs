@@ -326,4 +326,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     scraper_versions,
     workflows,
     workflow_history,
+    switches,
 );

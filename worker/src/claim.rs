@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{
-    Claim, ClaimAnswer, ClaimRequest, Halt, Held, Lineage, LogRange, Position, Store, StoreError,
+    Claim, ClaimAnswer, ClaimRequest, Halt, Held, Lineage, LogRange, Position, Store, StoreError, Trouble,
 };
 use tokio::time::timeout;
 
@@ -21,8 +21,10 @@ use crate::clock;
 use crate::config::Start;
 use crate::dry_run::DryRun;
 use crate::protocol::{ClaimOutcome, Partition};
+use crate::shadow;
 use crate::source::Log;
 use crate::spool::TopicSpool;
+use crate::switches::Switches;
 
 /// Who claims, and where a group starts that has no position yet.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ pub struct Claimant {
     pub dry_run: Option<Arc<DryRun>>,
     /// Where batches wait while the database is away.
     pub spool: Option<Arc<TopicSpool>>,
+    /// What operators have paused.
+    pub switches: Arc<Switches>,
 }
 
 impl Claimant {
@@ -55,6 +59,7 @@ impl Claimant {
     /// Kafka or the database did not answer: nothing is known, try again.
     pub async fn claim(&self, partition: Partition) -> anyhow::Result<ClaimOutcome> {
         if let Some(dry_run) = &self.dry_run {
+            shadow::find_place(self, dry_run, partition).await?;
             let claim = dry_run.claim(&self.group, partition);
             return claim.map(ClaimOutcome::Claimed).context("the partition is no part of the dry run");
         }
@@ -115,6 +120,7 @@ impl Claimant {
             if !self.goes_on(spool, &held).await? {
                 continue;
             }
+            self.read_switches(&held.lineage.topic).await?; // as below
             let request = ClaimRequest {
                 group: Arc::clone(&self.group),
                 lineage: held.lineage.clone(),
@@ -179,6 +185,8 @@ impl Claimant {
 
     async fn claim_once(&self, partition: Partition, second_look: bool) -> anyhow::Result<ClaimOutcome> {
         let request = self.request(partition, second_look).await?;
+        // Before it is ours: a paused partition is not written at all.
+        self.read_switches(&request.lineage.topic).await?;
         let spooled = self.held(partition).await.into_iter().find(|held| held.lineage == request.lineage);
         let request = ClaimRequest { spooled: spooled.map(|held| (held.from, held.to)), ..request };
         // The second round finds the position that the first one made.
@@ -208,7 +216,10 @@ impl Claimant {
 
 impl Claimant {
     /// Kafka's questions have their own bound; this is the database's.
-    async fn in_time<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> anyhow::Result<T> {
+    pub(crate) async fn in_time<T>(
+        &self,
+        question: impl Future<Output = Result<T, StoreError>>,
+    ) -> anyhow::Result<T> {
         ensure!(self.breaker.admit().await, "the database does not answer");
         let asked = Instant::now();
         match timeout(self.deadline, question).await {
@@ -227,11 +238,24 @@ impl Claimant {
         }
     }
 
+    /// Looks at the switches. That the database is there and does not tell keeps nobody from anything.
+    async fn read_switches(&self, topic: &str) -> anyhow::Result<()> {
+        let answer = self.in_time(self.store.switches(Some(&self.group), Some(topic))).await;
+        match answer.map_err(anyhow::Error::downcast::<StoreError>) {
+            Ok(set) => self.switches.read(topic, set),
+            Err(Ok(error)) if error.trouble() == Trouble::Refusal => self.switches.refused(topic, &error),
+            Err(Ok(error)) => return Err(error.into()),
+            Err(Err(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// The positions of the topic's partitions; null where the database is away.
     pub async fn positions(&self, topic: &str) -> Option<BTreeMap<Partition, Position>> {
         if self.dry_run.is_some() || self.breaker.open_for().is_some() {
             return None;
         }
+        let _ = self.read_switches(topic).await; // no answer leaves things as they are
         let positions = self.in_time(self.store.positions(&self.group, topic)).await.ok()?;
         let positions: BTreeMap<Partition, Position> = positions.into_iter().collect();
         if let Some(spool) = &self.spool
@@ -243,7 +267,7 @@ impl Claimant {
     }
 }
 
-async fn blocking<T: Send + 'static, E>(
+pub(crate) async fn blocking<T: Send + 'static, E>(
     question: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> anyhow::Result<T>
 where

@@ -373,16 +373,34 @@ impl Config {
                 );
             }
         }
-        let schedule = Schedule::new(&self.compaction, &self.retention).map_err(anyhow::Error::msg)?;
-        let writers: usize = topics.iter().map(|topic| topic.writers).sum();
-        let (size, others) =
-            (self.database.pool.size, 1 + schedule.connections() + self.workflows.connections());
+        Schedule::new(&self.compaction, &self.retention).map_err(anyhow::Error::msg)?;
+        let (size, writers) = (self.database.pool.size, self.all_writers());
+        let others = 1 + self.sweepers() + self.workflows.connections();
         let enough = usize::try_from(size).is_ok_and(|size| size >= writers + others);
         ensure!(
             enough,
             "database.pool.size: {size} is too small for {writers} writers and {others} more for claims, sweeps and workflows"
         );
         Ok(())
+    }
+}
+
+impl Config {
+    /// Connections that the pool should have: each writer holds one, claims and other questions take two, sweeps and workflows
+    /// theirs. With one less it runs, and callers wait for each other.
+    #[must_use]
+    pub fn wanted_connections(&self) -> u32 {
+        let wanted = self.all_writers() + 2 + self.sweepers() + self.workflows.connections();
+        u32::try_from(wanted).unwrap_or(u32::MAX)
+    }
+
+    fn all_writers(&self) -> usize {
+        self.enabled_topics().iter().map(|topic| topic.writers).sum()
+    }
+
+    /// Connections that sweeps take; none where their schedule cannot be used, which is said elsewhere.
+    fn sweepers(&self) -> usize {
+        Schedule::new(&self.compaction, &self.retention).map_or(0, |schedule| schedule.connections())
     }
 }
 

@@ -191,6 +191,7 @@ pub async fn drain(
             deadline: config.database.deadline(),
             breaker: Arc::clone(&stand_in.breaker),
             dry_run: None,
+            switches: Arc::default(),
         };
         let kind = config.kind_of(&topic);
         let kind =

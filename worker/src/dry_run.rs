@@ -14,13 +14,40 @@ use crate::protocol::Partition;
 
 /// Positions that nobody else sees.
 #[derive(Debug)]
-pub struct DryRun(Mutex<BTreeMap<Partition, (Lineage, i64)>>);
+pub struct DryRun {
+    positions: Mutex<BTreeMap<Partition, (Lineage, i64)>>,
+    /// The live group that it runs beside, where it is a shadow.
+    beside: Option<String>,
+}
 
 impl DryRun {
     /// Each part at its start.
     #[must_use]
     pub fn of(parts: &[Part]) -> Self {
-        Self(Mutex::new(parts.iter().map(|part| (part.partition, (part.lineage(), part.from))).collect()))
+        let positions = parts.iter().map(|part| (part.partition, (part.lineage(), part.from))).collect();
+        Self { positions: Mutex::new(positions), beside: None }
+    }
+
+    /// A shadow of a live group: `shadow.rs` finds a place for each partition when it is asked for.
+    #[must_use]
+    pub fn shadow_of(group: String) -> Self {
+        Self { positions: Mutex::default(), beside: Some(group) }
+    }
+
+    /// The live group that it runs beside.
+    pub(crate) fn beside(&self) -> Option<&str> {
+        self.beside.as_deref()
+    }
+
+    /// Where it stands in that very log.
+    pub(crate) fn at(&self, log: &Lineage) -> Option<i64> {
+        let positions = self.positions();
+        positions.get(&log.partition).filter(|(of, _)| of == log).map(|(_, next_offset)| *next_offset)
+    }
+
+    /// It reads that log from there.
+    pub(crate) fn place(&self, log: Lineage, next_offset: i64) {
+        self.positions().insert(log.partition, (log, next_offset));
     }
 
     /// The claim that nobody disputes; null for a partition that is no part of it.
@@ -57,6 +84,6 @@ impl DryRun {
     }
 
     fn positions(&self) -> MutexGuard<'_, BTreeMap<Partition, (Lineage, i64)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

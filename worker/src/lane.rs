@@ -30,6 +30,8 @@ pub struct Lane {
     pub full_since: Option<Instant>,
     /// Whether the source holds its messages back.
     pub held: bool,
+    /// Whether an operator has paused it: nothing of it is handed to a writer.
+    pub paused: bool,
     /// What was odd about the records in the buffer.
     pub flags: Flags,
     /// What is used up of the dead-letter budget; its writer counts.
@@ -48,6 +50,7 @@ impl Lane {
             in_flight: None,
             full_since: None,
             held: false,
+            paused: false,
             flags: Flags::default(),
             budget,
             exempt_to: 0,
@@ -107,7 +110,7 @@ pub fn mark_full(lanes: &mut BTreeMap<Partition, Lane>, room: &mut Room, now: In
 /// How long the source may be waited for: until a batch is due, and not long while an answer may come.
 pub fn poll_timeout(lanes: &BTreeMap<Partition, Lane>, now: Instant) -> Duration {
     let busy = lanes.values().any(|lane| lane.in_flight.is_some());
-    let due = lanes.values().filter(|lane| lane.in_flight.is_none());
+    let due = lanes.values().filter(|lane| lane.in_flight.is_none() && !lane.paused);
     let due = due.filter_map(|lane| lane.buffer.due_in(now)).min();
     let longest = if busy { POLL_BUSY } else { POLL };
     due.map_or(longest, |due| due.min(longest))

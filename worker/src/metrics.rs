@@ -213,6 +213,11 @@ pub(crate) fn halted(topic: &str, partition: Partition, reason: Option<&'static 
     }
 }
 
+pub(crate) fn paused(topic: &str, partition: Partition, paused: bool) {
+    let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+    gauge!(PAUSED, &labels).set(f64::from(u8::from(paused)));
+}
+
 /// Lag measured against the database's position.
 pub(crate) fn lag(topic: &str, partition: Partition, next_offset: i64, high: i64) {
     let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
@@ -239,13 +244,25 @@ pub(crate) fn forget_partition(topic: &str, partition: Partition) {
     gauge!(POSITION, &labels).set(0.0);
     gauge!(LAG_KNOWN, &labels).set(0.0);
     halted(topic, partition, None);
+    paused(topic, partition, false);
 }
 
 pub(crate) fn pool(state: PoolState) {
     gauge!(POOL, "state" => "idle").set(f64::from(state.idle));
     gauge!(POOL, "state" => "in_use").set(f64::from(state.in_use));
+    gauge!(POOL_MIN).set(f64::from(state.min));
     gauge!(POOL_MAX).set(f64::from(state.max));
+    gauge!(POOL_WAITING).set(state.waiting as f64);
+    gauge!(POOL_WAIT_SECONDS).set(state.wait_time.as_secs_f64());
+    counter!(POOL_WAITS).absolute(state.waits);
     counter!(POOL_TIMEOUTS).absolute(state.timeouts);
+    counter!(POOL_OPENED).absolute(state.opened);
+    for (reason, closed) in state.closed.by_reason() {
+        counter!(POOL_CLOSED, "reason" => reason).absolute(closed);
+    }
+    for (why, failures) in state.failures() {
+        counter!(POOL_SET_UP_FAILURES, "reason" => why.name()).absolute(failures);
+    }
 }
 
 /// Makes the metrics of a sweep exist at 0.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ledgerline_schema::store::Store;
+use ledgerline_schema::store::{LogRange, Store, Switch};
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -155,19 +155,22 @@ async fn live_lag(store: &Store, group: &str, log: &Arc<KafkaLog>) -> Option<i64
     if positions.is_empty() {
         return Some(0);
     }
+    // A pause is no reason to wait for: it may last for days. Where the switches cannot be read, all counts.
+    let set = store.switches(Some(group), Some(log.topic())).await.unwrap_or_default();
     let next: BTreeMap<i32, i64> =
         positions.into_iter().map(|(partition, at)| (partition, at.next_offset)).collect();
-    let log = Arc::clone(log);
+    let (log, topic) = (Arc::clone(log), log.topic().to_owned());
     let ranges = tokio::task::spawn_blocking(move || {
         let partitions = log.partitions()?;
         partitions.into_iter().map(|partition| Ok((partition, log.range(partition)?))).collect()
     });
     let ranges: Result<Vec<_>, crate::source::SourceError> = ranges.await.ok()?;
-    let behind = |(partition, range): (i32, ledgerline_schema::store::LogRange)| {
+    let behind = |(partition, range): (i32, LogRange)| {
         let next = next.get(&partition).copied().unwrap_or(range.low);
         (range.high - next).max(0)
     };
-    Some(ranges.ok()?.into_iter().map(behind).sum())
+    let flows = |(partition, _): &(i32, LogRange)| Switch::pausing(&set, group, &topic, *partition).is_none();
+    Some(ranges.ok()?.into_iter().filter(flows).map(behind).sum())
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ use crate::source::{Message, Source, SourceError, SourceEvent};
 
 mod commands;
 
+mod heed;
+
 /// Messages taken before the answers and the clock are looked at again.
 const MESSAGES_PER_TURN: usize = 512;
 /// A partition that could take nothing for this long is held back, so that the others flow on.
@@ -214,6 +216,7 @@ impl<S: Source> Pipeline<S> {
 
     /// Hands every due batch over that the protocol lets go, and one before its time where memory is tight.
     fn write_due(&mut self) {
+        self.heed_switches();
         let now = Instant::now();
         let ready: Vec<Partition> =
             self.lanes.keys().copied().filter(|partition| self.protocol.can_write(*partition)).collect();
@@ -228,7 +231,7 @@ impl<S: Source> Pipeline<S> {
     }
 
     fn dispatch(&mut self, partition: Partition, due: impl Fn(&Lane) -> Option<Trigger>) {
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| !lane.paused) else { return };
         let Some(trigger) = due(lane) else { return };
         if !self.terms.pace.may_start(Instant::now()) {
             return;
@@ -272,7 +275,7 @@ impl<S: Source> Pipeline<S> {
         if !self.room.is_tight() || in_flight >= self.topic.writers {
             return None;
         }
-        let ready = self.lanes.iter().filter(|(partition, _)| self.protocol.can_write(**partition));
+        let ready = self.lanes.iter().filter(|(at, lane)| !lane.paused && self.protocol.can_write(**at));
         let largest = ready.max_by_key(|(_, lane)| lane.held_bytes());
         largest.filter(|(_, lane)| lane.held_bytes() > 0).map(|(partition, _)| *partition)
     }
@@ -281,8 +284,8 @@ impl<S: Source> Pipeline<S> {
     fn hold_full_lanes(&mut self, now: Instant) {
         for (partition, lane) in &mut self.lanes {
             let hold = match lane.full_since {
-                Some(since) => lane.held || now.duration_since(since) >= HOLD_AFTER,
-                None => false,
+                Some(since) => lane.paused || lane.held || now.duration_since(since) >= HOLD_AFTER,
+                None => lane.paused,
             };
             if hold != lane.held {
                 lane.held = hold;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ledgerline_schema::batch::{Batch, Dispositions, RowCounts};
 use ledgerline_schema::events::Flags;
 use ledgerline_schema::scrapers::ScraperTally;
-use ledgerline_schema::store::{Claim, Halt, StoreError, Trouble, WriteError, WriteReport};
+use ledgerline_schema::store::{Claim, Halt, StoreError, Switch, Trouble, WriteError, WriteReport};
 use ledgerline_schema::time::UtcMicros;
 
 use crate::buffer::Trigger;
@@ -57,6 +57,8 @@ pub struct PartitionProgress {
     pub next_offset: Option<i64>,
     /// Why it is halted.
     pub halted: Option<&'static str>,
+    /// Whether an operator has paused it.
+    pub paused: bool,
     /// The end of the log when it was last looked at.
     pub log_end: Option<i64>,
 }
@@ -173,14 +175,14 @@ impl Progress {
     }
 
     pub(crate) fn revoked(&self, partitions: &[Partition]) {
-        metrics::rebalance(&self.topic, Rebalance::Revoked);
         tracing::info!(kafka.topic = self.topic, ?partitions, "partitions revoked");
         let mut progress = lock(&self.partitions);
-        for partition in partitions {
-            progress.remove(partition);
-            metrics::forget_partition(&self.topic, *partition);
+        progress.retain(|partition, _| !partitions.contains(partition));
+        if self.mode.is_live() {
+            metrics::rebalance(&self.topic, Rebalance::Revoked);
+            partitions.iter().for_each(|partition| metrics::forget_partition(&self.topic, *partition));
+            metrics::assigned(&self.topic, progress.len());
         }
-        metrics::assigned(&self.topic, progress.len());
     }
 
     pub(crate) fn consuming(&self, partition: Partition, next_offset: i64) {
@@ -192,10 +194,31 @@ impl Progress {
         );
         if self.mode.is_live() {
             metrics::halted(&self.topic, partition, None);
+            metrics::paused(&self.topic, partition, false);
         }
         self.update(partition, |progress| {
             (progress.next_offset, progress.halted) = (Some(next_offset), None);
         });
+    }
+
+    /// An operator's switch pauses the partition, or none does any more.
+    pub(crate) fn paused(&self, partition: Partition, switch: Option<&Switch>) {
+        if self.mode.is_live() {
+            metrics::paused(&self.topic, partition, switch.is_some());
+        }
+        self.update(partition, |progress| progress.paused = switch.is_some());
+        let topic = &self.topic;
+        match switch {
+            Some(Switch { reason, actor, at, .. }) => tracing::warn!(
+                kafka.topic = topic,
+                kafka.partition = partition,
+                reason,
+                actor,
+                since = %at,
+                "partition paused by an operator"
+            ),
+            None => tracing::info!(kafka.topic = topic, kafka.partition = partition, "partition resumed"),
+        }
     }
 
     pub(crate) fn halted(&self, partition: Partition, halt: &Halt) {
@@ -253,6 +276,7 @@ impl Progress {
                 traceparent = letter.origin.trace_parent,
                 reason = letter.reason.name(),
                 detail = letter.detail,
+                mode = self.mode.name(),
                 "dead letter"
             );
         }

@@ -13,7 +13,8 @@ use tokio::time::timeout_at;
 
 use crate::breaker::Breaker;
 use crate::claim::Claimant;
-use crate::config::{Config, Topic};
+use crate::config::{Config, KafkaConfig, Topic};
+use crate::dry_run::DryRun;
 use crate::pipeline::Pipeline;
 use crate::progress::Progress;
 use crate::source::SourceError;
@@ -38,6 +39,14 @@ pub struct Workers {
     ended: mpsc::Receiver<Result<(), SourceError>>,
 }
 
+/// What the pipelines are.
+enum Kind<'a> {
+    /// They write, and may have something that stands in for the database.
+    Live(Option<&'a StandIn>),
+    /// They run beside live groups and write nothing.
+    ShadowsOf(&'a KafkaConfig),
+}
+
 impl Workers {
     /// Starts one thread per topic. Nothing has to be reachable yet: each pipeline tries until it is.
     ///
@@ -50,11 +59,43 @@ impl Workers {
         progress: Arc<[Arc<Progress>]>,
         stand_in: Option<&StandIn>,
     ) -> anyhow::Result<Self> {
+        Self::launch(config, topics, store, progress, Kind::Live(stand_in))
+    }
+
+    /// The same as shadows of the groups of `live`: every transaction is taken back, and Kafka is told nothing.
+    ///
+    /// # Errors
+    /// As [`Workers::start`].
+    pub fn start_shadows(
+        config: &Config,
+        topics: &[Topic],
+        store: &Store,
+        progress: Arc<[Arc<Progress>]>,
+        live: &KafkaConfig,
+    ) -> anyhow::Result<Self> {
+        Self::launch(config, topics, store, progress, Kind::ShadowsOf(live))
+    }
+
+    fn launch(
+        config: &Config,
+        topics: &[Topic],
+        store: &Store,
+        progress: Arc<[Arc<Progress>]>,
+        kind: Kind<'_>,
+    ) -> anyhow::Result<Self> {
         let (report, ended) = mpsc::channel(topics.len().max(1));
         let (mut threads, mut logs) = (Vec::new(), Vec::new());
+        let (stand_in, shadow_of) = match kind {
+            Kind::Live(stand_in) => (stand_in, None),
+            Kind::ShadowsOf(live) => (None, Some(live)),
+        };
         let breaker = stand_in.map_or_else(Arc::default, |stand_in| Arc::clone(&stand_in.breaker));
         for (topic, done) in topics.iter().zip(progress.iter()) {
-            let source = KafkaSource::subscribe(&config.kafka_for(topic.kind), &topic.name)?;
+            let mut source = KafkaSource::subscribe(&config.kafka_for(topic.kind), &topic.name)?;
+            let dry_run = shadow_of.map(|live| Arc::new(DryRun::shadow_of(group_of(live, &topic.name))));
+            if dry_run.is_some() {
+                source = source.silent();
+            }
             let log = Arc::new(KafkaLog::new(&config.kafka, &topic.name)?);
             let group: Arc<str> = group_of(&config.kafka, &topic.name).into();
             let spool = stand_in.map(|stand_in| Arc::new(stand_in.of_topic(&group, &topic.name)));
@@ -66,8 +107,9 @@ impl Workers {
                 log: log.clone(),
                 deadline: config.database.deadline(),
                 breaker: Arc::clone(&breaker),
-                dry_run: None,
+                dry_run,
                 spool,
+                switches: Arc::default(),
             };
             let pipeline =
                 Pipeline::new(topic.clone(), source, claimant, Arc::clone(done), Handle::current());

@@ -57,7 +57,8 @@ pub async fn write(job: Job) -> WriteOutcome {
     let Ok(_turn) = job.writers.acquire().await else { return WriteOutcome::NotTried };
     // Nothing has begun: where the process ends and the database is away, the next owner writes it.
     let hopeless = job.progress.is_stopping() && !job.claimant.breaker.is_healthy();
-    if hopeless || !job.claimant.breaker.admit().await {
+    let paused = job.claimant.switches.pausing(job.claim.partition).is_some();
+    if hopeless || paused || !job.claimant.breaker.admit().await {
         return WriteOutcome::NotTried;
     }
     let started = Instant::now();

@@ -100,6 +100,9 @@ statement_timeout_ms = {{ int64 $database.statementTimeoutMs }}
 lock_timeout_ms = {{ int64 $database.lockTimeoutMs }}
 idle_in_transaction_timeout_ms = {{ int64 $database.idleInTransactionTimeoutMs }}
 pool.size = {{ .poolSize }}
+{{- if ne .role "migrate" }}
+pool.min_idle = {{ min (int64 $database.pool.minIdle) .poolSize }}
+{{- end }}
 pool.checkout_timeout_ms = {{ int64 $database.pool.checkoutTimeoutMs }}
 pool.idle_timeout_ms = {{ int64 $database.pool.idleTimeoutMs }}
 pool.max_lifetime_ms = {{ int64 $database.pool.maxLifetimeMs }}

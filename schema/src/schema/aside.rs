@@ -1,4 +1,4 @@
-//! Tables beside the line: what articles are searched for and what was found, scrapers, workflows.
+//! Tables beside the line: what articles are searched for and what was found, scrapers, workflows, switches.
 
 diesel::table! {
     use crate::sql_types::{JsonText, UtcTimestamp};
@@ -88,5 +88,19 @@ diesel::table! {
         to_state -> Text,
         actor -> Text,
         detail -> Text,
+    }
+}
+
+diesel::table! {
+    use crate::sql_types::UtcTimestamp;
+    use diesel::sql_types::{Integer, Text};
+    switches (consumer_group, topic, partition) {
+        consumer_group -> Text,
+        topic -> Text,
+        partition -> Integer,
+        state -> Text,
+        reason -> Text,
+        actor -> Text,
+        at -> UtcTimestamp,
     }
 }

@@ -53,6 +53,8 @@ pub enum Tls {
 pub struct PoolConfig {
     /// Most connections; should be the sum of all `writers` + 2.
     pub size: u32,
+    /// Unused connections that `run` keeps open, so that nobody waits for one to be opened after a quiet time.
+    pub min_idle: u32,
     /// How long a caller waits for a connection.
     pub checkout_timeout_ms: u64,
     /// A connection unused for this long is closed.
@@ -78,6 +80,7 @@ impl Default for PoolConfig {
     fn default() -> Self {
         Self {
             size: 8,
+            min_idle: 0,
             checkout_timeout_ms: 5_000,
             idle_timeout_ms: 600_000,
             max_lifetime_ms: 1_800_000,
@@ -163,6 +166,10 @@ impl DatabaseConfig {
             ((1..=100).contains(&self.read_connections), "database.read_connections: must be 1 to 100"),
             (self.read_timeout_ms >= 100, "database.read_timeout_ms: must be at least 100"),
             ((1..=500).contains(&self.pool.size), "database.pool.size: must be 1 to 500"),
+            (
+                self.pool.min_idle <= self.pool.size,
+                "database.pool.min_idle: must be at most database.pool.size",
+            ),
             (self.pool.checkout_timeout_ms >= 100, "database.pool.checkout_timeout_ms: must be at least 100"),
             (self.pool.connect_timeout_ms >= 100, "database.pool.connect_timeout_ms: must be at least 100"),
             (self.statement_timeout_ms >= 1_000, "database.statement_timeout_ms: must be at least 1,000"),

@@ -1,5 +1,7 @@
 //! What the database tells about itself, for `ledgerline doctor`. Reads only, and judges nothing: the command does.
 
+use std::time::{Duration, Instant};
+
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer, Text};
 use diesel_async::RunQueryDsl;
@@ -112,7 +114,7 @@ const MISSING: &str = "\
     from pg_tables, lateral (values \
         ('select', true), \
         ('insert', tablename not in ('schema_version', 'operator_actions', 'removals', 'alert_rules', 'alert_rule_set', \
-                                     '__diesel_schema_migrations')), \
+                                     'switches', '__diesel_schema_migrations')), \
         ('update', tablename in ('partition_offsets', 'offset_ledger', 'games', 'game_refs', 'articles', 'dead_letters', \
                                  'alerts', 'scraper_versions', 'workflows')), \
         ('delete', $1 and tablename = 'odds'), \
@@ -123,7 +125,28 @@ const MISSING: &str = "\
       and not has_table_privilege(format('%I.%I', schemaname, tablename), verb) \
     order by tablename, verb";
 
+/// How a burst of callers fared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Burst {
+    /// Callers.
+    pub asked: u32,
+    /// Those that had a connection.
+    pub had: u32,
+    /// How long the last of them waited, or the first that gave up.
+    pub longest: Duration,
+}
+
 impl Store {
+    /// Borrows `asked` connections at the same time, and gives them back when each caller has one or has waited in vain.
+    pub async fn burst(&self, asked: u32) -> Burst {
+        let start = Instant::now();
+        let callers = (0..asked).map(async |_| (self.checkout().await, start.elapsed()));
+        let served = futures_util::future::join_all(callers).await;
+        let had = served.iter().filter(|(lent, _)| lent.is_ok()).count();
+        let longest = served.iter().map(|(_, waited)| *waited).max().unwrap_or_default();
+        Burst { asked, had: u32::try_from(had).unwrap_or(asked), longest }
+    }
+
     /// The server and who we are there; none where the database is a file.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ mod neighbours;
 mod odds;
 mod operate;
 mod pool;
+mod pool_state;
 mod positions;
 mod postgres;
 mod probe;
@@ -55,6 +56,7 @@ mod sqlite;
 mod sqlite_rows;
 mod stats;
 mod sweep;
+mod switches;
 mod trial;
 mod undo;
 mod upkeep;
@@ -79,7 +81,7 @@ pub use backup::{
 pub use census::{Census, SavedPosition, TABLES, TableRows, VIEWS};
 pub use claim::{Claim, ClaimAnswer, ClaimRequest, Lineage, LogRange, Position};
 pub use config::{DatabaseConfig, PoolConfig, Tls};
-pub use doctor::{Server, Setting};
+pub use doctor::{Burst, Server, Setting};
 pub use error::{StoreError, Trouble, WriteError};
 pub use freshness::{Freshness, FreshnessReport};
 pub use halt::Halt;
@@ -90,7 +92,7 @@ pub use libpq::Libpq;
 pub use merge::{GameName, Merge, Merged};
 pub use migrate::{MigrationStatus, SCHEMA_VERSION, SchemaState};
 pub use operate::{LogNow, Moved, Order};
-pub use pool::PoolState;
+pub use pool_state::{Closed, PoolState, SetUpFailure};
 pub use positions::PartitionState;
 pub use postgres::LOG_LIMITS;
 pub use query::{LatestQuote, Movement, TableCount};
@@ -109,6 +111,7 @@ pub use stats::{
     SqliteStats, SqliteTable,
 };
 pub use sweep::{QuoteKey, Sweep, SweptChunk};
+pub use switches::{Extent, Switch, SwitchOrder, SwitchState, Switched};
 pub use trial::{Storage, TrialDatabase};
 pub use upkeep::{Bloated, Upkeep, UpkeepStep};
 pub use verify::{LedgerSegment, Verification};
@@ -201,16 +204,28 @@ impl Store {
     /// # Errors
     /// The configuration cannot be used: a URL, file or certificate, named by its key.
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        Self::writing(config, 0)
+    }
+
+    /// The same for a process that stays: it keeps `min_idle` connections open, from now on.
+    ///
+    /// # Errors
+    /// As [`Store::connect`].
+    pub async fn connect_to_stay(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        Self::writing(config, config.pool.min_idle)
+    }
+
+    fn writing(config: &DatabaseConfig, min_idle: u32) -> Result<Self, StoreError> {
         let url = config.resolved_url().map_err(StoreError::Config)?;
         match url.expose_secret().strip_prefix("sqlite:") {
             Some(path) => {
                 let manager = SqliteManager::new(path, config.pool.cached_selections());
                 // One connection: SQLite has one writer, and readers in line behind it see what it wrote.
-                Ok(Self::Sqlite(Arc::new(pool::build(manager, &config.pool, 1))))
+                Ok(Self::Sqlite(Arc::new(pool::build(manager, &config.pool, 1, min_idle))))
             }
             None => {
                 let manager = PostgresManager::new(config, url.expose_secret(), Access::Write)?;
-                Ok(Self::Postgres(Arc::new(pool::build(manager, &config.pool, config.pool.size))))
+                Ok(Self::Postgres(Arc::new(pool::build(manager, &config.pool, config.pool.size, min_idle))))
             }
         }
     }
@@ -225,11 +240,11 @@ impl Store {
         match url.expose_secret().strip_prefix("sqlite:") {
             Some(path) => {
                 let manager = SqliteManager::reading(path);
-                Ok(Self::Sqlite(Arc::new(pool::build(manager, &config.pool, config.read_connections))))
+                Ok(Self::Sqlite(Arc::new(pool::build(manager, &config.pool, config.read_connections, 0))))
             }
             None => {
                 let manager = PostgresManager::new(config, url.expose_secret(), Access::Read)?;
-                Ok(Self::Postgres(Arc::new(pool::build(manager, &config.pool, config.read_connections))))
+                Ok(Self::Postgres(Arc::new(pool::build(manager, &config.pool, config.read_connections, 0))))
             }
         }
     }
@@ -240,6 +255,15 @@ impl Store {
         match self {
             Self::Postgres(_) => "postgres",
             Self::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// Whether the database is a file of this machine: then there is no server to ask or to tune.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        match self {
+            Self::Postgres(_) => false,
+            Self::Sqlite(_) => true,
         }
     }
 

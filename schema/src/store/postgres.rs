@@ -1,6 +1,7 @@
 //! Connections to PostgreSQL: the whole set-up bounded in time, TLS verified, server timeouts set and read back, and a
 //! recycle check that refuses a server that only reads. Called by the pool.
 
+use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, TransactionM
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Url;
 
 use super::error::StoreError;
 use super::pool::Session;
+use super::pool_state::{Fault, SetUpFailure};
 use super::{DatabaseConfig, Tls};
 
 /// How long the check of a connection may take before it counts as dead.
@@ -110,10 +113,11 @@ impl PostgresManager {
         Ok(Self { config, tls, connect_timeout, settings, cached_selections, access, ca_file })
     }
 
-    async fn open(&self) -> Result<AsyncPgConnection, String> {
+    async fn open(&self) -> Result<AsyncPgConnection, Fault> {
         let mut conn = self.dial().await?;
         for (name, value) in &self.settings {
-            set(&mut conn, name, value).await?;
+            let taken = set(&mut conn, name, value).await;
+            taken.map_err(|text| Fault::SetUp(SetUpFailure::Settings, text))?;
         }
         Ok(conn)
     }
@@ -133,7 +137,7 @@ impl PostgresManager {
         bb8::ManageConnection::connect(self)
             .await
             .map(|session| session.conn)
-            .map_err(StoreError::Unavailable)
+            .map_err(|fault| StoreError::Unavailable(fault.to_string()))
     }
 
     /// The driver's own client within the bound of a new connection.
@@ -145,18 +149,19 @@ impl PostgresManager {
 
     /// A connection without our settings.
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
-    pub(super) async fn dial(&self) -> Result<AsyncPgConnection, String> {
+    pub(super) async fn dial(&self) -> Result<AsyncPgConnection, Fault> {
         match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(chain)?;
+                let (client, connection) = self.config.connect(tls.clone()).await.map_err(refused)?;
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await
             }
             None => {
-                let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.map_err(chain)?;
+                let (client, connection) =
+                    self.config.connect(tokio_postgres::NoTls).await.map_err(refused)?;
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await
             }
         }
-        .map_err(chain)
+        .map_err(|error| Fault::SetUp(SetUpFailure::Other, chain(error)))
     }
 
     /// The driver's own client, for COPY, which diesel does not know. It closes when it is dropped.
@@ -174,6 +179,49 @@ impl PostgresManager {
                 Ok(client)
             }
         }
+    }
+}
+
+/// The server, or the way to it, refused. The driver keeps the kind of its errors to itself, and only their texts tell them apart.
+fn refused(error: tokio_postgres::Error) -> Fault {
+    let kind = match error.code() {
+        Some(code) => of_the_server(code),
+        None => of_the_way(&error),
+    };
+    Fault::SetUp(kind, chain(error))
+}
+
+fn of_the_server(code: &SqlState) -> SetUpFailure {
+    let login = [
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::INVALID_CATALOG_NAME,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+    ];
+    let not_ready = [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
+    if login.contains(code) {
+        SetUpFailure::Login
+    } else if not_ready.contains(code) {
+        SetUpFailure::NotReady
+    } else if *code == SqlState::TOO_MANY_CONNECTIONS {
+        SetUpFailure::Full
+    } else {
+        SetUpFailure::Other
+    }
+}
+
+fn of_the_way(error: &tokio_postgres::Error) -> SetUpFailure {
+    // A server that only reads is told as one that may not be connected to.
+    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    if io.is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied) {
+        return SetUpFailure::NotReady;
+    }
+    match error.to_string().as_str() {
+        "error performing TLS handshake" => SetUpFailure::Tls,
+        "authentication error" | "invalid configuration" => SetUpFailure::Login,
+        "timeout waiting for server" => SetUpFailure::TimedOut,
+        "error connecting to server" | "error communicating with the server" => SetUpFailure::Unreachable,
+        _ => SetUpFailure::Other,
     }
 }
 
@@ -208,18 +256,21 @@ pub(super) fn chain(error: impl std::error::Error) -> String {
 
 impl bb8::ManageConnection for PostgresManager {
     type Connection = Session<AsyncPgConnection>;
-    type Error = String;
+    type Error = Fault;
 
     /// Everything from DNS to the last setting under one bound: the pool itself has none, and a server that accepts and
     /// stalls would pin a place in it for ever.
-    async fn connect(&self) -> Result<Self::Connection, String> {
+    async fn connect(&self) -> Result<Self::Connection, Fault> {
         match timeout(self.connect_timeout, self.open()).await {
             Ok(opened) => opened.map(|conn| Session::new(conn, self.cached_selections)),
-            Err(_) => Err(format!("no connection within {} ms", self.connect_timeout.as_millis())),
+            Err(_) => {
+                let text = format!("no connection within {} ms", self.connect_timeout.as_millis());
+                Err(Fault::SetUp(SetUpFailure::TimedOut, text))
+            }
         }
     }
 
-    async fn is_valid(&self, session: &mut Self::Connection) -> Result<(), String> {
+    async fn is_valid(&self, session: &mut Self::Connection) -> Result<(), Fault> {
         #[derive(QueryableByName)]
         struct Fit {
             #[diesel(sql_type = Bool)]
@@ -236,14 +287,14 @@ impl bb8::ManageConnection for PostgresManager {
         let check = async { query.load::<Fit>(&mut session.conn).await.map_err(chain) };
         match timeout(RECYCLE_TIMEOUT, check).await {
             Ok(Ok(rows)) if rows.iter().any(|row| row.fit) => Ok(()),
-            Ok(Ok(_)) => Err(match self.access {
+            Ok(Ok(_)) => Err(Fault::Stale(match self.access {
                 Access::Write => "the server is read-only".into(),
                 Access::Read | Access::Snapshot => "the connection would take writes".into(),
-            }),
-            Ok(Err(error)) => Err(error),
+            })),
+            Ok(Err(error)) => Err(Fault::Stale(error)),
             Err(_) => {
                 session.broken = true;
-                Err("the connection does not answer".into())
+                Err(Fault::Stale("the connection does not answer".into()))
             }
         }
     }

@@ -15,6 +15,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::error::StoreError;
 use super::intern::{Interned, Known, intern};
+use super::pool_state::Fault;
 use super::postgres::{Access, PostgresManager, chain};
 use super::rows::OddsRow;
 use super::trial::backend_pid;
@@ -62,6 +63,10 @@ pub struct Rivals {
     known: Known,
 }
 
+fn unreachable(fault: Fault) -> StoreError {
+    StoreError::Unavailable(fault.to_string())
+}
+
 impl Rivals {
     /// Opens the connections.
     ///
@@ -71,7 +76,7 @@ impl Rivals {
         let url = config.resolved_url().map_err(StoreError::Config)?;
         let manager = PostgresManager::new(config, url.expose_secret(), Access::Write)?;
         let copying = manager.client().await.map_err(StoreError::Unavailable)?;
-        let inserting = manager.dial().await.map_err(StoreError::Unavailable)?;
+        let inserting = manager.dial().await.map_err(unreachable)?;
         Ok(Self { manager, copying, inserting, known: Known::new(config.pool.cached_selections()) })
     }
 
@@ -138,7 +143,7 @@ impl Rivals {
 
     async fn each_on_a_new_connection(&self, rows: &[RivalRow]) -> Result<(), StoreError> {
         for row in rows {
-            let mut conn = self.manager.dial().await.map_err(StoreError::Unavailable)?;
+            let mut conn = self.manager.dial().await.map_err(unreachable)?;
             one_by_one(&mut conn, std::slice::from_ref(row)).await?;
         }
         Ok(())

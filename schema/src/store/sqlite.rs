@@ -8,6 +8,7 @@ use diesel_async::{AsyncConnection, SimpleAsyncConnection, TransactionManager};
 
 use super::AsyncSqlite;
 use super::pool::Session;
+use super::pool_state::{Fault, SetUpFailure};
 use super::rows::Keeps;
 
 /// Opens the pool's connections.
@@ -55,20 +56,21 @@ impl SqliteManager {
 
 impl bb8::ManageConnection for SqliteManager {
     type Connection = Session<AsyncSqlite>;
-    type Error = String;
+    type Error = Fault;
 
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
-    async fn connect(&self) -> Result<Self::Connection, String> {
+    async fn connect(&self) -> Result<Self::Connection, Fault> {
         let folder = Path::new(&self.path).parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            return Err(format!("folder {} does not exist", folder.display()));
+            let text = format!("folder {} does not exist", folder.display());
+            return Err(Fault::SetUp(SetUpFailure::Unreachable, text));
         }
-        let mut conn = AsyncSqlite::establish(&self.path).await.map_err(|error| error.to_string())?;
-        conn.batch_execute(&self.settings).await.map_err(|error| error.to_string())?;
+        let mut conn = AsyncSqlite::establish(&self.path).await.map_err(failed)?;
+        conn.batch_execute(&self.settings).await.map_err(failed)?;
         Ok(Session { keeps: self.keeps, ..Session::new(conn, self.cached_selections) })
     }
 
-    async fn is_valid(&self, _session: &mut Self::Connection) -> Result<(), String> {
+    async fn is_valid(&self, _session: &mut Self::Connection) -> Result<(), Fault> {
         Ok(())
     }
 
@@ -76,4 +78,8 @@ impl bb8::ManageConnection for SqliteManager {
         type Manager = <AsyncSqlite as AsyncConnection>::TransactionManager;
         session.broken || Manager::is_broken_transaction_manager(&mut session.conn)
     }
+}
+
+fn failed(error: impl std::error::Error) -> Fault {
+    Fault::SetUp(SetUpFailure::Other, error.to_string())
 }

@@ -3,6 +3,7 @@
 
 mod database;
 mod kafka;
+mod pool;
 
 use std::path::Path;
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use ledgerline_schema::store::PartitionState;
+use ledgerline_schema::store::{PartitionState, Switch};
 use ledgerline_schema::time::UtcMicros;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Ending;
 use super::operator::{connect, print, print_line, tell};
+use super::pause;
 use super::table::{aligned, row};
 use crate::clock;
 use crate::config::Config;
@@ -56,6 +57,7 @@ struct Line {
     partition: i32,
     stored: Option<PartitionState>,
     log: Log,
+    paused: Option<Switch>,
 }
 
 /// Runs the command.
@@ -81,7 +83,8 @@ pub async fn lag(config: &Config, args: LagArgs) -> anyhow::Result<Ending> {
                 BTreeMap::new()
             }
         };
-        lines.extend(join(&group, &topic, stored, logs));
+        let set = store.switches(Some(&group), Some(&topic)).await.context("cannot read the switches")?;
+        lines.extend(join((&group, &topic), stored, logs, &set));
     }
     let now = clock::now();
     if args.json {
@@ -127,13 +130,19 @@ fn look(survey: &Survey, positions: &BTreeMap<i32, i64>) -> anyhow::Result<BTree
 }
 
 /// Every partition that either side knows.
-fn join(group: &str, topic: &str, stored: Vec<PartitionState>, mut logs: BTreeMap<i32, Log>) -> Vec<Line> {
+fn join(
+    (group, topic): (&str, &str),
+    stored: Vec<PartitionState>,
+    mut logs: BTreeMap<i32, Log>,
+    set: &[Switch],
+) -> Vec<Line> {
     let line = |partition, stored, log| Line {
         group: group.to_owned(),
         topic: topic.to_owned(),
         partition,
         stored,
         log,
+        paused: Switch::pausing(set, group, topic, partition).cloned(),
     };
     let mut lines: Vec<Line> = Vec::new();
     for row in stored {
@@ -181,6 +190,7 @@ impl Line {
             "epoch": self.stored.as_ref().map(|row| row.epoch),
             "owner": self.stored.as_ref().map(|row| row.owner.as_str()),
             "updated_at": self.stored.as_ref().map(|row| row.updated_at.to_string()),
+            "paused": pause::as_json(self.paused.as_ref()),
             "halted": self.halted(),
         })
     }
@@ -197,21 +207,24 @@ impl Line {
             number(self.lag()),
             number(self.seconds(now)),
             self.stored.as_ref().map_or("-", |row| row.owner.as_str()).to_owned(),
+            self.paused.as_ref().map_or("-", |_| "paused").to_owned(),
             self.halted().unwrap_or("-").to_owned(),
         ]
     }
 }
 
 fn print_table(lines: &[Line], now: UtcMicros) -> anyhow::Result<()> {
-    let head = ["GROUP", "PART", "POSITION", "COMMITTED", "END", "LAG", "SECONDS", "OWNER", "HALTED"];
+    let head =
+        ["GROUP", "PART", "POSITION", "COMMITTED", "END", "LAG", "SECONDS", "OWNER", "PAUSED", "HALTED"];
     let mut rows = vec![row(head)];
     rows.extend(lines.iter().map(|line| line.cells(now)));
     print(aligned(&rows).as_bytes())?;
     let known = lines.iter().filter_map(Line::lag);
     let halted = lines.iter().filter(|line| line.halted().is_some()).count();
+    let paused = lines.iter().filter(|line| line.paused.is_some()).count();
     let unknown = lines.iter().filter(|line| line.lag().is_none()).count();
     print_line(format_args!(
-        "{} records behind on {} partitions, {halted} halted, {unknown} not known",
+        "{} records behind on {} partitions, {paused} paused, {halted} halted, {unknown} not known",
         known.sum::<i64>(),
         lines.len(),
     ))
@@ -240,7 +253,7 @@ mod tests {
             budget_exempt_to: 0,
         });
         let log = Log { low: Some(0), end, committed: None, waiting_since };
-        Line { group: "g.odds".into(), topic: "odds".into(), partition: 0, stored, log }
+        Line { group: "g.odds".into(), topic: "odds".into(), partition: 0, stored, log, paused: None }
     }
 
     #[test]
@@ -259,7 +272,7 @@ mod tests {
     fn every_partition_is_listed_that_either_side_knows() {
         let stored = vec![line(Some(5), None, None).stored.expect("a row")];
         let logs = BTreeMap::from([(1, Log { end: Some(3), ..Log::default() })]);
-        let lines = join("g.odds", "odds", stored, logs);
+        let lines = join(("g.odds", "odds"), stored, logs, &[]);
         let found: Vec<_> =
             lines.iter().map(|line| (line.partition, line.position(), line.log.end)).collect();
         assert_eq!(found, [(0, Some(5), None), (1, None, Some(3))]);

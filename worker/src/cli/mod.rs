@@ -17,11 +17,13 @@ mod letters;
 mod migrate;
 mod offsets;
 mod operator;
+mod pause;
 mod publish;
 mod ranges;
 mod replay;
 mod run;
 mod schema;
+mod shadow;
 mod signals;
 pub(crate) mod table;
 mod verify;
@@ -88,6 +90,10 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show where every partition stands, and leave the named halted states.
     Offsets(offsets::OffsetsArgs),
+    /// Pause the live consumption of a topic, or of one of its partitions; workers notice within seconds.
+    Pause(pause::SwitchArgs),
+    /// Take a pause back.
+    Resume(pause::SwitchArgs),
     /// Show how far every partition is behind, in records and in seconds.
     Lag(lag::LagArgs),
     /// Show how old the newest odds are, per sport, league and book.
@@ -148,6 +154,8 @@ fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
             Command::Migrate(args) => migrate::migrate(config, args).await.map(|()| Ending::Done),
             Command::Verify(args) => verify::verify(config, args).await,
             Command::Offsets(args) => offsets::offsets(config, args).await.map(|()| Ending::Done),
+            Command::Pause(args) => pause::pause(config, args).await.map(|()| Ending::Done),
+            Command::Resume(args) => pause::resume(config, args).await.map(|()| Ending::Done),
             Command::Lag(args) => lag::lag(config, args).await,
             Command::Freshness(args) => freshness::freshness(config, args).await.map(|()| Ending::Done),
             Command::Doctor(args) => doctor::doctor(config, file, args).await,

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use ledgerline_schema::store::{LogNow, Moved, Order, PartitionState};
+use ledgerline_schema::store::{LogNow, Moved, Order, PartitionState, Switch};
 use ledgerline_schema::time::UtcMicros;
 use ledgerline_schema::workflow::is_of_a_workflow;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::operator::{actor, connect, print, print_line, reason};
+use super::pause;
 use super::table::{aligned, row};
 use crate::clock;
 use crate::config::{Config, Start};
@@ -208,21 +209,28 @@ async fn ls(config: &Config, args: LsArgs) -> anyhow::Result<()> {
     // Those of replays and backfills end where they were asked to; who wants to see them names their group.
     let shown = |group: &str| args.group.as_ref().map_or(!is_of_a_workflow(group), |wanted| group == wanted);
     rows.retain(|row| shown(&row.group));
+    let mut set = store.switches(None, args.topic.as_deref()).await?;
+    set.retain(|switch| shown(&switch.group));
+    let paused = |row: &PartitionState| Switch::pausing(&set, &row.group, &row.topic, row.partition);
     let ends = if args.no_kafka { BTreeMap::new() } else { ends(config, &rows).await };
     let end = |row: &PartitionState| ends.get(&(row.topic.clone(), row.partition)).copied();
     if args.json {
-        let objects: Vec<Value> = rows.iter().map(|row| as_json(row, end(row))).collect();
+        let objects: Vec<Value> = rows.iter().map(|row| as_json(row, end(row), paused(row))).collect();
         return print_line(Value::Array(objects));
     }
-    let head = ["GROUP", "TOPIC", "PART", "START", "NEXT", "LAG", "EPOCH", "OWNER", "UPDATED", "HALTED"];
+    let head =
+        ["GROUP", "TOPIC", "PART", "START", "NEXT", "LAG", "EPOCH", "OWNER", "UPDATED", "PAUSED", "HALTED"];
     let mut lines = vec![row(head)];
-    lines.extend(rows.iter().map(|row| as_line(row, end(row))));
+    lines.extend(rows.iter().map(|row| as_line(row, end(row), paused(row))));
     print(aligned(&lines).as_bytes())?;
     for row in &rows {
         if let (Some((name, since)), Some(detail)) = (row.halt(), &row.halted_detail) {
             let PartitionState { group, topic, partition, .. } = row;
             print_line(format_args!("{group} {topic}[{partition}]: {name} since {since}: {detail}"))?;
         }
+    }
+    for switch in &set {
+        print_line(format_args!("{} {}", switch.group, pause::in_words(switch)))?;
     }
     Ok(())
 }
@@ -254,7 +262,7 @@ async fn ends(config: &Config, rows: &[PartitionState]) -> BTreeMap<(String, i32
     ends
 }
 
-fn as_line(row: &PartitionState, end: Option<i64>) -> Vec<String> {
+fn as_line(row: &PartitionState, end: Option<i64>, paused: Option<&Switch>) -> Vec<String> {
     vec![
         row.group.clone(),
         row.topic.clone(),
@@ -265,11 +273,12 @@ fn as_line(row: &PartitionState, end: Option<i64>) -> Vec<String> {
         row.epoch.to_string(),
         row.owner.clone(),
         row.updated_at.to_string(),
+        paused.map_or("-", |_| "paused").to_owned(),
         row.halt().map_or_else(|| "-".to_owned(), |(name, _)| name.to_owned()),
     ]
 }
 
-fn as_json(row: &PartitionState, end: Option<i64>) -> Value {
+fn as_json(row: &PartitionState, end: Option<i64>, paused: Option<&Switch>) -> Value {
     let halt = row.halt();
     json!({
         "group": row.group,
@@ -283,6 +292,7 @@ fn as_json(row: &PartitionState, end: Option<i64>) -> Value {
         "epoch": row.epoch,
         "owner": row.owner,
         "updated_at": row.updated_at.to_string(),
+        "paused": pause::as_json(paused),
         "halted": halt.map(|(name, _)| name),
         "halted_detail": halt.and(row.halted_detail.as_deref()),
         "halted_since": halt.map(|(_, since)| since.to_string()),

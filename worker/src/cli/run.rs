@@ -11,8 +11,8 @@ use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
-use super::Ending;
 use super::signals::StopSignals;
+use super::{Ending, shadow};
 use crate::config::{Config, Topic};
 use crate::http::token::Token;
 use crate::http::{self, Health, KnownTopic};
@@ -35,6 +35,10 @@ pub struct RunArgs {
     /// Check the configuration, print nothing if it is good, and end.
     #[arg(long)]
     check_config: bool,
+    /// Do everything beside the live group and take each transaction back: tells what this program would make of the topics, and
+    /// changes nothing.
+    #[arg(long, conflicts_with = "check_config")]
+    shadow: bool,
 }
 
 /// Runs the command.
@@ -51,25 +55,17 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     if args.check_config {
         return Ok(Ending::Done);
     }
+    if args.shadow {
+        return shadow::shadow(config, &topics).await;
+    }
     telemetry::install(&config.log)?;
     let recorder = metrics::install().context("cannot start metrics")?;
     let mut stop = StopSignals::new()?;
     let health = Arc::new(Health::default());
     let pipelines: Arc<[Arc<Progress>]> =
         topics.iter().map(|topic| Arc::new(Progress::new(&topic.name, Mode::Live))).collect();
-    let store = Store::connect(&config.database).await?;
-    let shared = http::Shared {
-        health: Arc::clone(&health),
-        pipelines: Arc::clone(&pipelines),
-        metrics: recorder.clone(),
-        page: Page::new(config, Arc::clone(&pipelines)).await?,
-        store: store.clone(),
-        reads: Store::connect_for_reads(&config.database).await?,
-        topics: KnownTopic::all(config),
-        probe: Store::connect(&one_connection(&config.database)).await?,
-        turns: Arc::new(Semaphore::new(http::api::TURNS)),
-        control_turns: Arc::new(Semaphore::new(http::api::TURNS)),
-    };
+    let store = Store::connect_to_stay(&config.database).await?;
+    let shared = share(config, &health, &pipelines, &store, &recorder).await?;
     let (address, server) = http::serve(&config.http, shared.clone()).await?;
     let _control = serve_control(config, shared).await?;
 
@@ -118,6 +114,29 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     }
     tracing::info!(in_time, "stopped");
     Ok(if in_time { ending } else { Ending::Failed })
+}
+
+/// What the handlers of HTTP see.
+pub(super) async fn share(
+    config: &Config,
+    health: &Arc<Health>,
+    pipelines: &Arc<[Arc<Progress>]>,
+    store: &Store,
+    recorder: &PrometheusHandle,
+) -> anyhow::Result<http::Shared> {
+    Ok(http::Shared {
+        health: Arc::clone(health),
+        pipelines: Arc::clone(pipelines),
+        metrics: recorder.clone(),
+        page: Page::new(config, Arc::clone(pipelines)).await?,
+        store: store.clone(),
+        reads: Store::connect_for_reads(&config.database).await?,
+        wanted_connections: config.wanted_connections(),
+        topics: KnownTopic::all(config),
+        probe: Store::connect(&one_connection(&config.database)).await?,
+        turns: Arc::new(Semaphore::new(http::api::TURNS)),
+        control_turns: Arc::new(Semaphore::new(http::api::TURNS)),
+    })
 }
 
 /// What workflows need of this process.
@@ -180,7 +199,7 @@ async fn without_database(config: &Config, stand_in: Option<&StandIn>, store: &S
 }
 
 /// Waits until the database answers with a schema that fits. `run` never changes it: `migrate` does.
-async fn wait_for_schema(store: &Store) -> anyhow::Result<()> {
+pub(super) async fn wait_for_schema(store: &Store) -> anyhow::Result<()> {
     for attempt in 0.. {
         match store.schema_state().await {
             Ok(SchemaState::Ready) => return Ok(()),
@@ -203,7 +222,7 @@ async fn wait_for_schema(store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fatal(error: &SourceError) -> Ending {
+pub(super) fn fatal(error: &SourceError) -> Ending {
     tracing::error!(%error, "a pipeline ended");
     match error {
         SourceError::Fatal(_) => Ending::FatalClient,

@@ -51,6 +51,8 @@ pub struct Shared {
     pub store: Store,
     /// A pool of its own for what is read.
     pub reads: Store,
+    /// Connections that the line's pool should have, as the configuration says.
+    pub wanted_connections: u32,
     /// The topics that the configuration knows.
     pub topics: Arc<[KnownTopic]>,
     /// One connection for who asks how the database is: looking takes none from the line.

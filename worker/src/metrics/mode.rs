@@ -13,6 +13,8 @@ pub enum Mode {
     Redrive,
     /// A spool whose partitions this process does not consume.
     Drain,
+    /// A consumer group beside the live one, whose transactions are taken back.
+    Shadow,
 }
 
 impl Mode {
@@ -25,6 +27,7 @@ impl Mode {
             Self::Backfill => "backfill",
             Self::Redrive => "redrive",
             Self::Drain => "drain",
+            Self::Shadow => "shadow",
         }
     }
 
@@ -32,7 +35,7 @@ impl Mode {
     pub(crate) fn is_live(self) -> bool {
         match self {
             Self::Live => true,
-            Self::Replay | Self::Backfill | Self::Redrive | Self::Drain => false,
+            Self::Replay | Self::Backfill | Self::Redrive | Self::Drain | Self::Shadow => false,
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) const LAG_SECONDS: &str = "ledgerline_consumer_lag_seconds";
 pub(super) const LAG_KNOWN: &str = "ledgerline_consumer_lag_known";
 pub(super) const POSITION: &str = "ledgerline_partition_position";
 pub(super) const HALTED: &str = "ledgerline_partition_halted";
+pub(super) const PAUSED: &str = "ledgerline_partition_paused";
 pub(super) const ASSIGNED: &str = "ledgerline_assigned_partitions";
 pub(super) const TOPIC_PARTITIONS: &str = "ledgerline_topic_partitions";
 pub(super) const LAST_RECORD: &str = "ledgerline_last_record_timestamp_seconds";
@@ -32,7 +33,14 @@ pub(super) const ATTEMPTS: &str = "ledgerline_batch_write_attempts_total";
 pub(super) const LOOKUPS: &str = "ledgerline_selection_lookups_total";
 pub(super) const POOL: &str = "ledgerline_db_pool_connections";
 pub(super) const POOL_MAX: &str = "ledgerline_db_pool_connections_max";
+pub(super) const POOL_MIN: &str = "ledgerline_db_pool_connections_min";
+pub(super) const POOL_WAITING: &str = "ledgerline_db_pool_waiting";
+pub(super) const POOL_WAITS: &str = "ledgerline_db_pool_waits_total";
+pub(super) const POOL_WAIT_SECONDS: &str = "ledgerline_db_pool_wait_seconds";
 pub(super) const POOL_TIMEOUTS: &str = "ledgerline_db_pool_timeouts_total";
+pub(super) const POOL_OPENED: &str = "ledgerline_db_pool_opened_total";
+pub(super) const POOL_CLOSED: &str = "ledgerline_db_pool_closed_total";
+pub(super) const POOL_SET_UP_FAILURES: &str = "ledgerline_db_pool_set_up_failures_total";
 pub(super) const SWEPT: &str = "ledgerline_quotes_swept_total";
 pub(super) const REMOVED: &str = "ledgerline_quotes_removed_total";
 pub(super) const SWEEPS: &str = "ledgerline_sweeps_total";
@@ -185,6 +193,11 @@ pub const METRICS: &[Metric] = &[
         &["topic", "partition", "reason"],
         "1 while the partition is halted for that reason; an operator has to decide.",
     ),
+    plain(
+        PAUSED,
+        &["topic", "partition"],
+        "1 while an operator has paused the partition: it is held, and nothing of it is written.",
+    ),
     plain(ASSIGNED, &["topic"], "Partitions assigned to this process."),
     plain(TOPIC_PARTITIONS, &["topic"], "Partitions that the topic has; every worker of it says the same."),
     plain(LAST_RECORD, &["topic"], "Kafka timestamp of the newest record stored."),
@@ -214,7 +227,30 @@ pub const METRICS: &[Metric] = &[
     ),
     plain(POOL, &["state"], "Database connections, by state: idle, in_use."),
     plain(POOL_MAX, &[], "Most database connections that may be open."),
+    plain(POOL_MIN, &[], "Unused database connections that are kept open."),
+    plain(POOL_WAITING, &[], "Callers that wait for a database connection now."),
+    plain(
+        POOL_WAITS,
+        &[],
+        "Callers that had to wait for a database connection, until one was opened or given back.",
+    ),
+    plain(
+        POOL_WAIT_SECONDS,
+        &[],
+        "How long all callers have waited for a database connection, together, since the start of the process.",
+    ),
     plain(POOL_TIMEOUTS, &[], "Callers that gave up waiting for a database connection."),
+    plain(POOL_OPENED, &[], "Database connections opened."),
+    plain(
+        POOL_CLOSED,
+        &["reason"],
+        "Database connections closed, by reason: broken (while used), failed_check (found dead or read-only before it was lent), lifetime, idle.",
+    ),
+    plain(
+        POOL_SET_UP_FAILURES,
+        &["reason"],
+        "Database connections that could not be set up, by reason: timed_out, unreachable, tls, login, full, not_ready, settings, other.",
+    ),
     plain(
         SWEPT,
         &["reason"],

@@ -43,10 +43,11 @@ fn everything() {
     kafka_client_error(topic);
     kafka_commit(topic, true);
     halted(topic, 0, None);
+    paused(topic, 0, true);
     lag(topic, 0, 1, 2);
     lag_seconds(topic, 0, 1.0);
     forget_partition(topic, 0);
-    pool(PoolState { idle: 1, in_use: 1, max: 2, timeouts: 0 });
+    pool(PoolState { idle: 1, in_use: 1, max: 2, ..PoolState::default() });
     outage(true);
     spooled(topic, &batch);
     spool_failed(topic);

@@ -54,8 +54,12 @@ fn most(text: &str) -> (Process, View, Choice, Movement) {
         ..Seen::default()
     };
     seen.partitions.problem = Some(text.into());
-    let partition =
-        PartitionProgress { next_offset: Some(1), halted: Some("topic_recreated"), log_end: Some(i64::MAX) };
+    let partition = PartitionProgress {
+        next_offset: Some(1),
+        halted: Some("topic_recreated"),
+        log_end: Some(i64::MAX),
+        paused: true,
+    };
     let topic = |n: i32| TopicView {
         name: format!("{text}{n}"),
         group: text.into(),

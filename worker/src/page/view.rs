@@ -43,6 +43,8 @@ pub(super) struct PartitionView<'v> {
     pub lag: Option<i64>,
     /// Why it is halted, and what that means here.
     pub halted: Option<(&'v str, Option<&'v str>)>,
+    /// Whether an operator has paused it, as far as this process knows.
+    pub paused: bool,
     pub epoch: Option<i64>,
     pub owner: Option<&'v str>,
     pub updated_at: Option<UtcMicros>,
@@ -116,6 +118,7 @@ impl TopicView {
             log_end: here.and_then(|here| here.log_end),
             lag: here.and_then(PartitionProgress::lag),
             halted,
+            paused: here.is_some_and(|here| here.paused),
             epoch: row.map(|row| row.epoch),
             owner: row.map(|row| row.owner.as_str()),
             updated_at: row.map(|row| row.updated_at),

@@ -38,6 +38,8 @@ pub struct KafkaSource {
     /// Stored, and not yet told to the group.
     untold: BTreeMap<Partition, i64>,
     tell_at: Instant,
+    /// Whether the group is told at all.
+    silent: bool,
 }
 
 /// Notes what the group decides; the pipeline acts on it.
@@ -114,7 +116,15 @@ impl KafkaSource {
             .map_err(without_value)
             .context("cannot create a Kafka consumer")?;
         consumer.subscribe(&[topic]).with_context(|| format!("cannot subscribe to topic {topic}"))?;
-        Ok(Self { consumer, topic: topic.to_owned(), untold: BTreeMap::new(), tell_at: Instant::now() })
+        let (topic, tell_at) = (topic.to_owned(), Instant::now());
+        Ok(Self { consumer, topic, untold: BTreeMap::new(), tell_at, silent: false })
+    }
+
+    /// Never tells the group how far anything is stored: a shadow stores nothing.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.silent = true;
+        self
     }
 
     /// Tells the group what is stored, for lag tools.
@@ -229,7 +239,9 @@ impl Source for KafkaSource {
     }
 
     fn commit(&mut self, partition: Partition, next_offset: i64) {
-        self.untold.insert(partition, next_offset);
+        if !self.silent {
+            self.untold.insert(partition, next_offset);
+        }
     }
 }
 

@@ -291,6 +291,7 @@ impl Work {
             breaker: Arc::clone(&self.breaker),
             dry_run,
             spool: None,
+            switches: Arc::default(),
         }
     }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use ledgerline_schema::store::{
     DatabaseConfig, PartitionState, PoolConfig, SCHEMA_VERSION, SchemaState, Server, Setting, Store,
-    StoreError,
+    StoreError, Switch,
 };
 use ledgerline_schema::time::UtcMicros;
 use tokio::time::timeout;
 
-use super::Probe;
+use super::pool::POOL;
+use super::{Probe, pool};
 use crate::clock;
 use crate::config::Config;
 use crate::source::kafka::group_of;
@@ -51,7 +52,8 @@ pub(super) async fn probes(config: &Config) -> Vec<Probe> {
         Ok(Some(server)) => {
             let between = UtcMicros(before.0.midpoint(clock::now().0));
             probes.push(database(&server, latency));
-            probes.push(connections(&server, config.database.pool.size));
+            probes.push(connections(&server, of_a_worker(&config.database)));
+            probes.push(pool::probe(config, free(&server)).await);
             probes.push(skew(server.now.0 - between.0));
             probes.push(durability(&server));
             probes.push(privileges(&store, config, &server).await);
@@ -59,7 +61,7 @@ pub(super) async fn probes(config: &Config) -> Vec<Probe> {
         }
         Ok(None) => {
             probes.push(Probe::ok(DATABASE, format!("SQLite, answers after {} ms", latency.as_millis())));
-            let no_server = [CONNECTIONS, CLOCK, DURABILITY, PRIVILEGES, TIMEOUTS];
+            let no_server = [CONNECTIONS, POOL, CLOCK, DURABILITY, PRIVILEGES, TIMEOUTS];
             probes.extend(
                 no_server.map(|name| Probe::skipped(name, "does not apply to SQLite: there is no server")),
             );
@@ -84,7 +86,7 @@ fn one_connection(config: &DatabaseConfig) -> DatabaseConfig {
 fn unreachable(error: &StoreError) -> Vec<Probe> {
     let advice = "check database.url, tls and ca_file, that the server runs and is the primary, and that the role may log in";
     let mut probes = vec![Probe::fail(DATABASE, error.to_string(), advice)];
-    let rest = [CONNECTIONS, CLOCK, DURABILITY, PRIVILEGES, TIMEOUTS, SCHEMA, POSITIONS];
+    let rest = [CONNECTIONS, POOL, CLOCK, DURABILITY, PRIVILEGES, TIMEOUTS, SCHEMA, POSITIONS];
     probes.extend(rest.map(|name| Probe::skipped(name, "needs the database")));
     probes
 }
@@ -108,17 +110,27 @@ fn database(server: &Server, latency: Duration) -> Probe {
     Probe::ok(DATABASE, found)
 }
 
-fn connections(server: &Server, pool_size: u32) -> Probe {
+/// Connections that we could open now.
+fn free(server: &Server) -> i64 {
     let of_server = server.connections_max - server.connections;
     let of_role = server.role_connections_max.map(|max| max - server.role_connections);
-    let free = of_role.map_or(of_server, |of_role| of_role.min(of_server));
+    of_role.map_or(of_server, |of_role| of_role.min(of_server)).into()
+}
+
+/// The pool of the line, that for reads, and one each for the status page and for who asks how the database is.
+fn of_a_worker(config: &DatabaseConfig) -> u32 {
+    let elsewhere = config.read_url.is_some() || config.read_url_file.is_some();
+    config.pool.size + if elsewhere { 0 } else { config.read_connections } + 2
+}
+
+fn connections(server: &Server, worker: u32) -> Probe {
     let limit =
         server.role_connections_max.map(|max| format!(", the role may have {max}")).unwrap_or_default();
     let found = format!(
-        "{} of {} in use{limit}; a worker takes up to {pool_size}",
+        "{} of {} in use{limit}; a worker takes up to {worker}",
         server.connections, server.connections_max
     );
-    if i64::from(free) < i64::from(pool_size) {
+    if free(server) < i64::from(worker) {
         let advice = "another worker would not fit: raise max_connections or the role's limit, or lower database.pool.size";
         return Probe::warn(CONNECTIONS, found, advice);
     }
@@ -234,10 +246,30 @@ async fn positions(store: &Store, config: &Config) -> Probe {
         rows.iter().filter_map(|row| Some(format!("{}[{}] {}", row.topic, row.partition, row.halt()?.0)));
     let halted: Vec<String> = halted.collect();
     if halted.is_empty() {
-        return Probe::ok(POSITIONS, format!("{} partitions, none halted", rows.len()));
+        return paused(store, &rows).await;
     }
     let advice = "`ledgerline offsets ls` says why, docs/OPERATIONS.md what to do about each";
     Probe::fail(POSITIONS, format!("halted: {}", halted.join(", ")), advice)
+}
+
+/// A pause is somebody's decision; who looks for the reason of a lag should see it.
+async fn paused(store: &Store, rows: &[PartitionState]) -> Probe {
+    let set = match store.switches(None, None).await {
+        Ok(set) => set,
+        Err(error) => return Probe::fail(POSITIONS, error.to_string(), "the role has to read switches"),
+    };
+    let paused =
+        rows.iter().filter(|row| Switch::pausing(&set, &row.group, &row.topic, row.partition).is_some());
+    let paused: Vec<String> = paused.map(|row| format!("{}[{}]", row.topic, row.partition)).collect();
+    if paused.is_empty() {
+        return Probe::ok(POSITIONS, format!("{} partitions, none halted or paused", rows.len()));
+    }
+    let found = format!("{} partitions, none halted; paused: {}", rows.len(), paused.join(", "));
+    Probe::warn(
+        POSITIONS,
+        found,
+        "`ledgerline offsets ls` says by whom and why, `ledgerline resume` lets it flow",
+    )
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Whether the databases answer, as what, and how busy the pools are.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use ledgerline_schema::repositories::{Role, ServerState};
-use ledgerline_schema::store::{PoolState, SCHEMA_VERSION, Store};
+use ledgerline_schema::store::{self, PoolState, SCHEMA_VERSION, Store};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,6 +13,7 @@ use utoipa_axum::routes;
 
 use crate::http::Shared;
 use crate::http::problem::{OfList, Problem};
+use crate::pool_report::advice;
 
 pub(super) fn router() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(show))
@@ -55,33 +58,65 @@ struct Server {
     latency_ms: f64,
 }
 
-/// A pool of connections.
+/// A pool of connections. What is counted is counted since the start of the process.
 #[derive(Debug, Serialize, ToSchema)]
 struct Pool {
+    /// Unused ones that are kept open.
+    min: u32,
+    /// The most that may be open.
+    max: u32,
     /// Open and unused.
     idle: u32,
     /// In use.
     in_use: u32,
-    /// The most that may be open.
-    max: u32,
-    /// Callers that waited in vain, since the start.
+    /// Callers that wait now.
+    waiting: u64,
+    /// Callers that had one at once.
+    direct: u64,
+    /// Callers that had to wait until one was opened or given back.
+    waits: u64,
+    /// How long all of them have waited together.
+    wait_ms: f64,
+    /// Callers that waited in vain.
     timeouts: u64,
+    /// Connections that were opened.
+    opened: u64,
+    /// Stale connections that were closed.
+    closed: Closed,
+    /// Connections that could not be set up, by reason: `timed_out`, `unreachable`, `tls`, `login`, `full`, `not_ready`, `settings`,
+    /// `other`.
+    set_up_failures: BTreeMap<&'static str, u64>,
+    /// What to change, as these figures say; nothing where all is well.
+    advice: Vec<String>,
+}
+
+/// Connections that were closed, by reason.
+#[derive(Debug, Serialize, ToSchema)]
+struct Closed {
+    /// Something went wrong while they were used.
+    broken: u64,
+    /// Found dead, or on a server that only reads, before they were lent.
+    failed_check: u64,
+    /// Older than they may be.
+    lifetime: u64,
+    /// Unused for too long.
+    idle: u64,
 }
 
 /// Asks both databases, over connections that are none of the line's, and tells each by itself.
 #[utoipa::path(get, path = "/api/v1/health/db", operation_id = "databaseHealth", tag = "operations",
     responses((status = 200, description = "What they said, or why they did not", body = Databases), OfList))]
 async fn show(State(shared): State<Shared>) -> Json<Databases> {
-    let (writes, reads) = tokio::join!(ask(&shared.store, &shared.probe), ask(&shared.reads, &shared.reads));
+    let wanted = Some(shared.wanted_connections);
+    let (writes, reads) =
+        tokio::join!(ask(&shared.store, &shared.probe, wanted), ask(&shared.reads, &shared.reads, None));
     let ok = writes.problem.is_none() && reads.problem.is_none();
     Json(Databases { ok, program_schema_version: SCHEMA_VERSION, writes, reads })
 }
 
 /// The pool of one store, and what the server says over a connection of another one.
-async fn ask(store: &Store, by: &Store) -> Database {
-    // The pool as it was before this call took a place in it.
-    let PoolState { idle, in_use, max, timeouts } = store.pool_state();
-    let pool = Pool { idle, in_use, max, timeouts };
+async fn ask(store: &Store, by: &Store, wanted: Option<u32>) -> Database {
+    let pool = pool(store, wanted); // as it was before this call took a place in it
     let (server, problem) = match by.server_state().await {
         Ok(state) => (Some(view(state)), None),
         Err(error) => {
@@ -90,6 +125,29 @@ async fn ask(store: &Store, by: &Store) -> Database {
         }
     };
     Database { kind: store.name(), pool, server, problem }
+}
+
+fn pool(store: &Store, wanted: Option<u32>) -> Pool {
+    let state = store.pool_state();
+    let advice = advice(&state, wanted.filter(|_| !store.is_embedded()));
+    let set_up_failures = state.failures().map(|(why, count)| (why.name(), count)).collect();
+    let PoolState { min, max, idle, in_use, waiting, direct, waits, timeouts, opened, closed, .. } = state;
+    let store::Closed { broken, failed_check, lifetime, idle: unused } = closed;
+    Pool {
+        min,
+        max,
+        idle,
+        in_use,
+        waiting,
+        direct,
+        waits,
+        wait_ms: state.wait_time.as_secs_f64() * 1e3,
+        timeouts,
+        opened,
+        closed: Closed { broken, failed_check, lifetime, idle: unused },
+        set_up_failures,
+        advice,
+    }
 }
 
 fn view(state: ServerState) -> Server {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use ledgerline_schema::repositories::PartitionKey;
-use ledgerline_schema::store::PartitionState;
+use ledgerline_schema::store::{Extent, PartitionState, Switch};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -42,10 +42,26 @@ struct Partition {
     /// When the position last moved.
     #[schema(format = DateTime)]
     updated_at: String,
+    /// Who has paused it and why; null where it flows.
+    paused: Option<Pause>,
     /// The name of the state that it is halted in.
     halted: Option<String>,
     /// What that state says.
     halted_detail: Option<String>,
+}
+
+/// A pause, as `ledgerline pause` set it.
+#[derive(Debug, Serialize, ToSchema)]
+struct Pause {
+    /// Why.
+    reason: String,
+    /// By whom.
+    actor: String,
+    /// Since when.
+    #[schema(format = DateTime)]
+    since: String,
+    /// Whether it is the whole topic that is paused.
+    whole_topic: bool,
 }
 
 /// Which partitions.
@@ -74,14 +90,17 @@ async fn list(
     let after = key::<PartitionKey>(params.after.as_ref())?;
     let (topic, group, limit) = (params.topic.as_ref(), params.group.as_ref(), params.limit.0);
     let page = shared.reads.partition_page(topic, group, after, limit).await?;
-    Ok(Json(Page::of(page, |row| view(&shared, row))))
+    let set = shared.reads.switches(params.group.as_deref(), params.topic.as_deref()).await?;
+    Ok(Json(Page::of(page, |row| view(&shared, &set, row))))
 }
 
-fn view(shared: &Shared, row: PartitionState) -> Partition {
+fn view(shared: &Shared, set: &[Switch], row: PartitionState) -> Partition {
+    let paused = Switch::pausing(set, &row.group, &row.topic, row.partition);
     let end_offset = end_of(shared, &row);
     let halt = row.halt().map(|(name, _)| name.to_owned());
     Partition {
         end_offset,
+        paused: paused.map(pause),
         lag_records: end_offset.map(|end| (end - row.next_offset).max(0)),
         group: row.group,
         topic: row.topic,
@@ -94,6 +113,12 @@ fn view(shared: &Shared, row: PartitionState) -> Partition {
         halted_detail: row.halted_detail.filter(|_| halt.is_some()),
         halted: halt,
     }
+}
+
+fn pause(switch: &Switch) -> Pause {
+    let whole_topic = switch.extent == Extent::Topic;
+    let Switch { reason, actor, at, .. } = switch.clone();
+    Pause { reason, actor, since: time(at), whole_topic }
 }
 
 /// The end that this worker's own pipeline saw: of its group, and of the partitions that it owns.

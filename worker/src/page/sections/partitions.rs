@@ -58,6 +58,9 @@ fn one(row: &PartitionView<'_>, view: &View) -> Markup {
 
 /// Colour, sign and word say the same.
 fn state(row: &PartitionView<'_>) -> Markup {
+    if row.halted.is_none() && row.paused {
+        return html! { span.state.warn { span aria-hidden="true" { "‖ " } "paused by an operator" } };
+    }
     match (row.halted, row.ours, row.next_offset) {
         (Some((halt, _)), _, _) => {
             html! { span.state.bad { span aria-hidden="true" { "■ " } "halted: " (plain(halt)) } }

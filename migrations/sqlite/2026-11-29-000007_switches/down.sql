@@ -1,0 +1,2 @@
+drop table switches;
+update schema_version set version = 6;

@@ -1,0 +1,138 @@
+//! `Switches`: what operators have paused of one group's topic, as the database said last. Told by `claim.rs`, with each claim and
+//! every few seconds; heeded by the pipeline and its writers.
+//!
+//! What must stay true: where the switches cannot be read, or one has a word that this program does not know, things stay as they
+//! are.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ledgerline_schema::store::{Extent, StoreError, Switch, SwitchState};
+
+use crate::protocol::Partition;
+
+/// What is paused. Shared by everybody who works on one topic.
+#[derive(Debug, Default)]
+pub struct Switches(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    paused: BTreeMap<Extent, Arc<Switch>>,
+    /// Whether the last answer could not be used; said once, not every few seconds.
+    unreadable: bool,
+}
+
+impl Switches {
+    /// The switch that pauses the partition, if one does: its own before that of the whole topic.
+    #[must_use]
+    pub fn pausing(&self, partition: Partition) -> Option<Arc<Switch>> {
+        let paused = &self.seen().paused;
+        paused.get(&Extent::Partition(partition)).or_else(|| paused.get(&Extent::Topic)).cloned()
+    }
+
+    /// Takes an answer of the database over.
+    pub fn read(&self, topic: &str, set: Vec<Switch>) {
+        let mut seen = self.seen();
+        let before = std::mem::take(&mut seen.paused);
+        let mut unknown = None;
+        for switch in set {
+            match &switch.state {
+                SwitchState::Paused => {
+                    seen.paused.insert(switch.extent, Arc::new(switch));
+                }
+                SwitchState::Unknown(_) => {
+                    let kept = before.get(&switch.extent).cloned();
+                    seen.paused.extend(kept.map(|kept| (switch.extent, kept)));
+                    unknown = Some(switch);
+                }
+            }
+        }
+        let unreadable = unknown.is_some();
+        if let Some(Switch { state: SwitchState::Unknown(word), .. }) = &unknown
+            && !seen.unreadable
+        {
+            let switch = unknown.as_ref().map(ToString::to_string);
+            tracing::warn!(
+                kafka.topic = topic,
+                switch,
+                state = word,
+                "a switch says what this program does not know: what it is about stays as it is"
+            );
+        }
+        if seen.unreadable && !unreadable {
+            tracing::info!(kafka.topic = topic, "the switches can be read again");
+        }
+        seen.unreadable = unreadable;
+    }
+
+    /// The database is there, and does not tell.
+    pub fn refused(&self, topic: &str, error: &StoreError) {
+        let mut seen = self.seen();
+        if !std::mem::replace(&mut seen.unreadable, true) {
+            tracing::warn!(
+                kafka.topic = topic,
+                %error,
+                "cannot read the switches: what is paused stays paused, all else flows"
+            );
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledgerline_schema::time::UtcMicros;
+
+    use super::*;
+
+    fn switch(extent: Extent, state: SwitchState) -> Switch {
+        Switch {
+            group: "g.odds".into(),
+            topic: "odds".into(),
+            extent,
+            state,
+            reason: "a test".into(),
+            actor: "an operator".into(),
+            at: UtcMicros(0),
+        }
+    }
+
+    fn paused(switches: &Switches) -> Vec<Partition> {
+        (0..4).filter(|partition| switches.pausing(*partition).is_some()).collect()
+    }
+
+    #[test]
+    fn a_topic_is_all_its_partitions() {
+        let switches = Switches::default();
+        assert_eq!(paused(&switches), [] as [Partition; 0]);
+        switches.read("odds", vec![switch(Extent::Partition(2), SwitchState::Paused)]);
+        assert_eq!(paused(&switches), [2]);
+        let whole = switch(Extent::Topic, SwitchState::Paused);
+        switches.read("odds", vec![whole, switch(Extent::Partition(2), SwitchState::Paused)]);
+        assert_eq!(paused(&switches), [0, 1, 2, 3]);
+        let own = switches.pausing(2).map(|switch| switch.extent);
+        assert_eq!(own, Some(Extent::Partition(2)), "its own says more");
+        switches.read("odds", vec![]);
+        assert_eq!(paused(&switches), [] as [Partition; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_stays_as_it_is() {
+        let unknown = |extent| switch(extent, SwitchState::Unknown("slowed".into()));
+        let switches = Switches::default();
+        switches.read("odds", vec![unknown(Extent::Topic)]);
+        assert_eq!(paused(&switches), [] as [Partition; 0], "it flowed and flows on");
+        switches.read("odds", vec![switch(Extent::Partition(1), SwitchState::Paused)]);
+        switches.read("odds", vec![unknown(Extent::Partition(1)), unknown(Extent::Partition(3))]);
+        assert_eq!(paused(&switches), [1], "it was paused and stays paused; the other one flowed");
+        switches.refused("odds", &StoreError::Saturated);
+        assert_eq!(paused(&switches), [1]);
+        switches.read("odds", vec![unknown(Extent::Partition(1))]);
+        assert_eq!(paused(&switches), [1], "it is not forgotten in between");
+        switches.read("odds", vec![]);
+        assert_eq!(paused(&switches), [] as [Partition; 0]);
+    }
+}
