@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::eventually;
 use crate::support::kafka::{self, Load, Record};
-use crate::support::postgres::Database;
+use crate::support::postgres::{Database, connect};
 use crate::support::scenes::{clean, get, logged, odds, records, stored};
 use crate::support::worker::{Setup, Worker};
 
@@ -163,11 +163,12 @@ async fn a_paused_topic_holds_no_replay_back_and_what_cannot_be_read_changes_not
     logged(&worker, "cannot read the switches", 1).await;
     assert_eq!(line.position(0).await + line.position(1).await + line.position(2).await, 600);
     line.database.change("alter table gone rename to switches").await;
+    logged(&worker, "the switches can be read again", 1).await;
     line.database.change("update switches set state = 'slowed'").await;
     logged(&worker, "a switch says what this program does not know", 1).await;
     line.shows_paused(&worker, &[0, 1, 2]).await;
     line.database.change("update switches set state = 'paused'").await;
-    logged(&worker, "the switches can be read again", 1).await;
+    logged(&worker, "the switches can be read again", 2).await;
 
     line.switch("resume", &[]);
     for partition in 0..3 {
@@ -191,6 +192,45 @@ async fn a_paused_topic_holds_no_replay_back_and_what_cannot_be_read_changes_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_fails_again_and_again_is_not_tried_any_more_while_it_is_paused() {
+    let line = Line::new().await;
+    let load = line.load();
+    let mut worker = line.setup.start();
+    for partition in 0..3 {
+        line.flows(partition, 100).await;
+    }
+    let lock = connect(&line.database.url).await;
+    lock.batch_execute("begin; select 1 from partition_offsets where partition = 1 for update")
+        .await
+        .expect("the lock");
+    let at = line.position(1).await;
+    logged(&worker, "asking the database and trying again", 1).await;
+    line.switch("pause", &["--partition", "1"]);
+    line.shows_paused(&worker, &[1]).await;
+    // What had begun before it was paused waits for the lock, gives up, and is not begun again.
+    let waiting = "select count(*) from pg_stat_activity \
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    for _ in 0..2 {
+        line.flows(0, 200).await;
+        eventually("nobody to wait for the lock", async || {
+            (line.database.number(waiting).await == 0).then_some(())
+        })
+        .await;
+    }
+    lock.batch_execute("rollback").await.expect("the lock is gone");
+    line.flows(2, 400).await;
+    assert_eq!(line.position(1).await, at, "nobody wrote although he could");
+
+    line.switch("resume", &["--partition", "1"]);
+    line.flows(1, 200).await;
+    load.stop();
+    stored(&line.database, &line.topic, 3).await;
+    assert!(worker.stop().await.success());
+    clean(&line.setup);
+    line.database.drop_now().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_switched_is_said_with_its_code() {
     let database = Database::sqlite();
     let setup = Setup::new(&database.url, &[("odds", "odds-of-a-test")]);
@@ -206,11 +246,11 @@ async fn what_cannot_be_switched_is_said_with_its_code() {
     refused(
         &with(&["pause", "oods"]),
         2,
-        "no topic oods in the configuration, which has odds-of-a-test, games",
+        "no topic oods in the configuration, which has games, odds-of-a-test, articles",
     );
     refused(&["pause", "odds-of-a-test"], 2, "--reason");
     refused(&["pause", "odds-of-a-test", "--reason", " "], 2, "must say why");
-    refused(&with(&["pause", "odds-of-a-test", "--partition", "-1"]), 2, "--partition");
+    refused(&with(&["pause", "odds-of-a-test", "--partition=-1"]), 2, "--partition");
     refused(&with(&["resume", "odds-of-a-test"]), 1, "odds-of-a-test is not paused");
     let told = setup.must(&with(&["pause", "odds-of-a-test"]));
     assert!(told.contains("odds-of-a-test: paused; workers notice within seconds"), "{told}");

@@ -385,25 +385,6 @@ impl Config {
     }
 }
 
-impl Config {
-    /// Connections that the pool should have: each writer holds one, claims and other questions take two, sweeps and workflows
-    /// theirs. With one less it runs, and callers wait for each other.
-    #[must_use]
-    pub fn wanted_connections(&self) -> u32 {
-        let wanted = self.all_writers() + 2 + self.sweepers() + self.workflows.connections();
-        u32::try_from(wanted).unwrap_or(u32::MAX)
-    }
-
-    fn all_writers(&self) -> usize {
-        self.enabled_topics().iter().map(|topic| topic.writers).sum()
-    }
-
-    /// Connections that sweeps take; none where their schedule cannot be used, which is said elsewhere.
-    fn sweepers(&self) -> usize {
-        Schedule::new(&self.compaction, &self.retention).map_or(0, |schedule| schedule.connections())
-    }
-}
-
 fn kind_names() -> String {
     EventKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
 }

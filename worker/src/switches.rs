@@ -36,33 +36,27 @@ impl Switches {
         let before = std::mem::take(&mut seen.paused);
         let mut unknown = None;
         for switch in set {
+            let extent = switch.extent;
             match &switch.state {
                 SwitchState::Paused => {
-                    seen.paused.insert(switch.extent, Arc::new(switch));
+                    seen.paused.insert(extent, Arc::new(switch));
                 }
-                SwitchState::Unknown(_) => {
-                    let kept = before.get(&switch.extent).cloned();
-                    seen.paused.extend(kept.map(|kept| (switch.extent, kept)));
-                    unknown = Some(switch);
+                SwitchState::Unknown(word) => {
+                    unknown = Some((switch.to_string(), word.clone()));
+                    seen.paused.extend(before.get(&extent).map(|kept| (extent, Arc::clone(kept))));
                 }
             }
         }
-        let unreadable = unknown.is_some();
-        if let Some(Switch { state: SwitchState::Unknown(word), .. }) = &unknown
-            && !seen.unreadable
-        {
-            let switch = unknown.as_ref().map(ToString::to_string);
-            tracing::warn!(
+        match (std::mem::replace(&mut seen.unreadable, unknown.is_some()), unknown) {
+            (false, Some((switch, word))) => tracing::warn!(
                 kafka.topic = topic,
                 switch,
-                state = word,
+                word,
                 "a switch says what this program does not know: what it is about stays as it is"
-            );
+            ),
+            (true, None) => tracing::info!(kafka.topic = topic, "the switches can be read again"),
+            (true, Some(_)) | (false, None) => {} // as before
         }
-        if seen.unreadable && !unreadable {
-            tracing::info!(kafka.topic = topic, "the switches can be read again");
-        }
-        seen.unreadable = unreadable;
     }
 
     /// The database is there, and does not tell.

@@ -5,6 +5,7 @@ use ledgerline_schema::events::EventKind;
 use serde::Deserialize;
 
 use super::{Config, KafkaConfig};
+use crate::maintenance::Schedule;
 use crate::memory::Shares;
 
 /// `[topics.<kind>]`
@@ -82,6 +83,25 @@ impl Config {
         let enabled = self.enabled_topics().into_iter().find(|enabled| enabled.name == topic);
         let any = || EventKind::ALL.iter().copied().find(|kind| self.topic(*kind).name == topic);
         enabled.map(|enabled| enabled.kind).or_else(any)
+    }
+}
+
+impl Config {
+    /// Connections that the pool should have: each writer holds one, claims and other questions take two, sweeps and workflows
+    /// theirs. With one less it runs, and callers wait for each other.
+    #[must_use]
+    pub fn wanted_connections(&self) -> u32 {
+        let wanted = self.all_writers() + 2 + self.sweepers() + self.workflows.connections();
+        u32::try_from(wanted).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn all_writers(&self) -> usize {
+        self.enabled_topics().iter().map(|topic| topic.writers).sum()
+    }
+
+    /// Connections that sweeps take; none where their schedule cannot be used, which is said elsewhere.
+    pub(super) fn sweepers(&self) -> usize {
+        Schedule::new(&self.compaction, &self.retention).map_or(0, |schedule| schedule.connections())
     }
 }
 
