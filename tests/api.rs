@@ -167,6 +167,15 @@ async fn every_endpoint_answers() {
     let health = scene.get("/api/v1/health/db").await.json();
     assert_eq!(health["writes"]["server"]["role"], json!("primary"), "{health}");
     assert_eq!(health["reads"]["pool"]["max"], json!(4), "{health}");
+    let pool = &health["writes"]["pool"];
+    assert_eq!(
+        (&pool["min"], &pool["max"], &pool["timeouts"]),
+        (&json!(0), &json!(8), &json!(0)),
+        "{health}"
+    );
+    assert!(pool["opened"].as_u64() >= Some(1) && pool["waits"].as_u64() >= Some(1), "{health}");
+    assert_eq!((&pool["closed"]["failed_check"], &pool["set_up_failures"]["full"]), (&json!(0), &json!(0)));
+    assert!(pool["advice"].is_array(), "{health}");
     let document = scene.get("/api/v1/openapi.json").await.json();
     assert_eq!(document["openapi"], json!("3.1.0"));
     scene.end().await;
