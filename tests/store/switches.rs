@@ -49,7 +49,7 @@ fn refusal<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
 async fn a_pause_is_told_until_it_is_taken_back(lab: &Lab) {
     assert_eq!(paused(lab).await, [] as [i32; 0]);
     let done = lab.store.pause(&order(Extent::Topic)).await.expect("paused");
-    assert_eq!(done.set, [done.switch.clone()]);
+    assert_eq!(done.set.as_slice(), std::slice::from_ref(&done.switch));
     let Switch { extent, state, reason, actor, at, .. } = &done.switch;
     assert_eq!((extent, state, at), (&Extent::Topic, &SwitchState::Paused, &now()));
     assert_eq!((reason.as_str(), actor.as_str()), ("a test", "an operator"));

@@ -240,9 +240,10 @@ impl Claimant {
 
     /// Looks at the switches. That the database is there and does not tell keeps nobody from anything.
     async fn read_switches(&self, topic: &str) -> anyhow::Result<()> {
+        let question = self.switches.ask();
         let answer = self.in_time(self.store.switches(Some(&self.group), Some(topic))).await;
         match answer.map_err(anyhow::Error::downcast::<StoreError>) {
-            Ok(set) => self.switches.read(topic, set),
+            Ok(set) => self.switches.read(question, topic, set),
             Err(Ok(error)) if error.trouble() == Trouble::Refusal => self.switches.refused(topic, &error),
             Err(Ok(error)) => return Err(error.into()),
             Err(Err(error)) => return Err(error),

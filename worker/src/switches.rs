@@ -18,6 +18,9 @@ pub struct Switches(Mutex<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     paused: BTreeMap<Extent, Arc<Switch>>,
+    /// Questions so far, and the newest one that was answered.
+    asked: u64,
+    answered: u64,
     /// Whether the last answer could not be used; said once, not every few seconds.
     unreadable: bool,
 }
@@ -30,9 +33,21 @@ impl Switches {
         paused.get(&Extent::Partition(partition)).or_else(|| paused.get(&Extent::Topic)).cloned()
     }
 
-    /// Takes an answer of the database over.
-    pub fn read(&self, topic: &str, set: Vec<Switch>) {
+    /// Numbers a question that is about to be asked.
+    #[must_use]
+    pub fn ask(&self) -> u64 {
         let mut seen = self.seen();
+        seen.asked += 1;
+        seen.asked
+    }
+
+    /// Takes the answer to a question over. One that was overtaken by a later question's says what was.
+    pub fn read(&self, question: u64, topic: &str, set: Vec<Switch>) {
+        let mut seen = self.seen();
+        if question < seen.answered {
+            return;
+        }
+        seen.answered = question;
         let before = std::mem::take(&mut seen.paused);
         let mut unknown = None;
         for switch in set {
@@ -94,6 +109,11 @@ mod tests {
         }
     }
 
+    /// Asks and is answered.
+    fn read(switches: &Switches, set: Vec<Switch>) {
+        switches.read(switches.ask(), "odds", set);
+    }
+
     fn paused(switches: &Switches) -> Vec<Partition> {
         (0..4).filter(|partition| switches.pausing(*partition).is_some()).collect()
     }
@@ -102,14 +122,14 @@ mod tests {
     fn a_topic_is_all_its_partitions() {
         let switches = Switches::default();
         assert_eq!(paused(&switches), [] as [Partition; 0]);
-        switches.read("odds", vec![switch(Extent::Partition(2), SwitchState::Paused)]);
+        read(&switches, vec![switch(Extent::Partition(2), SwitchState::Paused)]);
         assert_eq!(paused(&switches), [2]);
         let whole = switch(Extent::Topic, SwitchState::Paused);
-        switches.read("odds", vec![whole, switch(Extent::Partition(2), SwitchState::Paused)]);
+        read(&switches, vec![whole, switch(Extent::Partition(2), SwitchState::Paused)]);
         assert_eq!(paused(&switches), [0, 1, 2, 3]);
         let own = switches.pausing(2).map(|switch| switch.extent);
         assert_eq!(own, Some(Extent::Partition(2)), "its own says more");
-        switches.read("odds", vec![]);
+        read(&switches, vec![]);
         assert_eq!(paused(&switches), [] as [Partition; 0]);
     }
 
@@ -117,16 +137,27 @@ mod tests {
     fn what_cannot_be_read_stays_as_it_is() {
         let unknown = |extent| switch(extent, SwitchState::Unknown("slowed".into()));
         let switches = Switches::default();
-        switches.read("odds", vec![unknown(Extent::Topic)]);
+        read(&switches, vec![unknown(Extent::Topic)]);
         assert_eq!(paused(&switches), [] as [Partition; 0], "it flowed and flows on");
-        switches.read("odds", vec![switch(Extent::Partition(1), SwitchState::Paused)]);
-        switches.read("odds", vec![unknown(Extent::Partition(1)), unknown(Extent::Partition(3))]);
+        read(&switches, vec![switch(Extent::Partition(1), SwitchState::Paused)]);
+        read(&switches, vec![unknown(Extent::Partition(1)), unknown(Extent::Partition(3))]);
         assert_eq!(paused(&switches), [1], "it was paused and stays paused; the other one flowed");
         switches.refused("odds", &StoreError::Saturated);
         assert_eq!(paused(&switches), [1]);
-        switches.read("odds", vec![unknown(Extent::Partition(1))]);
+        read(&switches, vec![unknown(Extent::Partition(1))]);
         assert_eq!(paused(&switches), [1], "it is not forgotten in between");
-        switches.read("odds", vec![]);
+        read(&switches, vec![]);
+        assert_eq!(paused(&switches), [] as [Partition; 0]);
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_says_nothing_any_more() {
+        let switches = Switches::default();
+        let (early, late) = (switches.ask(), switches.ask());
+        switches.read(late, "odds", vec![switch(Extent::Topic, SwitchState::Paused)]);
+        switches.read(early, "odds", vec![]);
+        assert_eq!(paused(&switches), [0, 1, 2, 3], "it was asked before the pause");
+        read(&switches, vec![]);
         assert_eq!(paused(&switches), [] as [Partition; 0]);
     }
 }
