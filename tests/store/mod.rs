@@ -50,7 +50,7 @@ mod repositories;
 mod scrapers;
 mod signals;
 mod spool;
-mod upkeep;
 mod switches;
+mod upkeep;
 mod workflows;
 mod write;

@@ -97,7 +97,7 @@ impl Spool {
     pub async fn open(path: &Path, most_mib: u64) -> Result<Self, StoreError> {
         let config =
             PoolConfig { idle_timeout_ms: NEVER_MS, max_lifetime_ms: NEVER_MS, ..PoolConfig::default() };
-        let pool = pool::build(SqliteManager::spool(path, most_mib), &config, 1);
+        let pool = pool::build(SqliteManager::spool(path, most_mib), &config, 1, 0);
         let spool = Self { store: Store::Sqlite(Arc::new(pool)), path: Arc::new(path.to_owned()) };
         spool.prepare().await.map_err(|error| {
             StoreError::Schema(format!("cannot open the spool {}: {error}", path.display()))
