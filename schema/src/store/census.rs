@@ -15,13 +15,14 @@ use super::error::StoreError;
 use super::{Conn, with_conn};
 
 /// Every table, in an order in which they can be filled.
-pub const TABLES: [&str; 21] = [
+pub const TABLES: [&str; 22] = [
     "schema_version",
     "lineages",
     "partition_offsets",
     "offset_ledger",
     "dead_letters",
     "operator_actions",
+    "switches",
     "games",
     "game_refs",
     "game_conflicts",
