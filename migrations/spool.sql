@@ -11,3 +11,7 @@ create table if not exists segments (
     body            blob not null,
     primary key (consumer_group, lineage_id, from_offset)
 );
+-- Counting and looking must not read the bodies.
+create index if not exists segments_borders on segments (consumer_group, lineage_id, from_offset, to_offset, format, records, at);
+-- What could not be read is tried again by whoever opens the file: it may be another program by now.
+update segments set format = -format where format < 0;

@@ -1,8 +1,11 @@
 //! An outage of the database that a spool bridges, on real servers: ingest goes on, nothing is lost or doubled, whoever dies in
 //! between. Many faults at once are the business of `tests/chaos`.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
 use ledgerline_worker::config::Config;
 use serde_json::{Value, json};
 
@@ -150,17 +153,10 @@ async fn a_worker_that_is_killed_ten_times_in_an_outage_and_after_it_loses_nothi
         if kill == 5 {
             scene.postgres.start_again().await;
         }
-        let at = rand::random_range(0..1_500);
-        let deadline = Instant::now() + Duration::from_millis(at);
-        if kill < 5 {
-            until_metric(&worker, "ledgerline_spooled_records_total", |records| records > 0.0).await;
-        } else {
-            eventually("the worker to start", || async {
-                worker.log().contains("\"running\"").then_some(())
-            })
-            .await;
-        }
-        tokio::time::sleep_until(deadline.into()).await;
+        let enough = f64::from(rand::random_range(1..4_000));
+        let counts =
+            if kill < 5 { "ledgerline_spooled_records_total" } else { "ledgerline_records_settled_total" };
+        until_metric(&worker, counts, |records| records >= enough).await;
         worker.kill();
         worker = scene.setup.start();
     }
@@ -244,15 +240,73 @@ async fn what_another_worker_has_stored_meanwhile_is_dropped_and_only_the_rest_i
     spool_and_end(&mut scene, records(10, 40).split_off(100)).await;
     scene.postgres.start_again().await;
     // It has no spool: it reads the same records from Kafka, and is killed in the middle of what the spool holds.
-    let other = scene.setup.folder.path().join("other.toml");
-    let text = std::fs::read_to_string(scene.setup.file()).expect("the configuration");
-    let text = text.replace("on_outage = \"spool\"", "on_outage = \"wait\"");
-    std::fs::write(&other, text + "[topics.odds.batch]\nrows = 30\nage_ms = 20\n").expect("written");
-    let mut worker = crate::support::worker::start(&other);
+    let mut worker = without_spool(&scene, "[topics.odds.batch]\nrows = 30\nage_ms = 20\n");
     some_progress(&scene.database, 260).await;
     worker.kill();
     let (code, rows) = waiting(&scene, &[]);
     assert_eq!((code, rows), (Some(0), Vec::new()));
+    scene.must_equal_an_undisturbed_run().await;
+}
+
+/// Kafka has deleted what the first worker spooled. Another one, without a spool, halts on it, until the first is back: the group gives
+/// that one some of the partitions, and of the others it writes what only it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_has_spooled_and_lost_to_another_one_is_stored_all_the_same() {
+    let mut scene = Scene::new(2, 16).await;
+    scene.produce(records(20, 10)).await;
+    spool_and_end(&mut scene, records(20, 40).split_off(200)).await;
+    for partition in 0..2 {
+        kafka::delete_before(&scene.topic, partition, kafka::end(&scene.topic, partition) - 1).await;
+    }
+    scene.postgres.start_again().await;
+    let mut other = without_spool(&scene, "");
+    logged(&other, "partition halted", 2).await;
+    let mut worker = scene.setup.start();
+    scene.stored().await;
+    assert_eq!(scene.database.number("select count(*) from odds").await, 1_600);
+    assert_eq!(scene.database.number("select sum(lost) + sum(duplicate) from offset_ledger").await, 0);
+    assert!(other.stop().await.success());
+    assert!(worker.stop().await.success());
+    let verified: Value = serde_json::from_str(&scene.setup.must(&["verify", "--json"])).expect("JSON");
+    assert_eq!((&verified["ok"], &verified["records"]), (&json!(true), &json!(800)), "{verified}");
+}
+
+/// A worker of the same group that leaves everything in Kafka.
+fn without_spool(scene: &Scene, more: &str) -> Worker {
+    let file = scene.setup.folder.path().join("without-spool.toml");
+    let text = std::fs::read_to_string(scene.setup.file()).expect("the configuration");
+    let text = text.replace("on_outage = \"spool\"", "on_outage = \"wait\"");
+    std::fs::write(&file, text + more).expect("written");
+    crate::support::worker::start(&file)
+}
+
+/// Spoils every segment of a spool that nobody has open.
+#[expect(clippy::disallowed_methods, reason = "tests look at the file from outside")]
+fn damage(file: &Path) {
+    let mut spool = SqliteConnection::establish(&file.to_string_lossy()).expect("the spool");
+    spool.batch_execute("update segments set body = x'1f8b08'").expect("damaged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_segment_is_read_from_kafka_and_an_operators_pause_is_heeded() {
+    let mut scene = Scene::new(1, 16).await;
+    scene.produce(records(10, 10)).await;
+    spool_and_end(&mut scene, records(10, 60).split_off(100)).await;
+    let file = scene.setup.folder.path().join("spool.db");
+    damage(&file);
+    scene.postgres.start_again().await;
+
+    scene.setup.must(&["pause", &scene.topic, "--reason", "a test"]);
+    let (code, rows) = waiting(&scene, &[]);
+    assert_eq!((code, &rows[0]["standing"]), (Some(1), &json!("paused")), "{rows:?}");
+    scene.setup.must(&["resume", &scene.topic, "--reason", "a test"]);
+
+    let mut worker = scene.setup.start();
+    scene.stored().await;
+    logged(&worker, "cannot be read", 1).await;
+    assert!(worker.stop().await.success());
+    let (code, rows) = waiting(&scene, &[]);
+    assert_eq!((code, rows), (Some(0), Vec::new()), "the database has it by now");
     scene.must_equal_an_undisturbed_run().await;
 }
 
@@ -263,8 +317,8 @@ async fn a_full_spool_waits_and_loses_nothing() {
     let load = Load::start(&scene.setup.brokers, &scene.topic, 4_000, load);
     some_progress(&scene.database, 5_000).await;
     scene.postgres.stop_immediate().await;
-    logged(&worker, "the spool does not take the batch", 2).await;
-    until_metric(&worker, "ledgerline_spool_batches_total", |batches| batches > 0.0).await;
+    logged(&worker, "the spool is full", 2).await;
+    until_metric(&worker, "ledgerline_spooled_records_total", |records| records > 0.0).await;
     scene.postgres.start_again().await;
     let sent = load.stop();
     scene.stored().await;
@@ -281,11 +335,13 @@ async fn a_database_that_goes_away_again_in_the_middle_of_draining_loses_nothing
     let load = Load::start(&scene.setup.brokers, &scene.topic, 4_000, load);
     some_progress(&scene.database, 5_000).await;
     for round in 0..3 {
-        let before = metric(&worker, "ledgerline_spool_batches_total").await;
+        let before = metric(&worker, "ledgerline_spooled_records_total").await;
         scene.postgres.stop_immediate().await;
-        until_metric(&worker, "ledgerline_spool_batches_total", |batches| batches >= before + 8.0).await;
+        until_metric(&worker, "ledgerline_spooled_records_total", |records| records >= before + 8_000.0)
+            .await;
         scene.postgres.start_again().await;
         logged(&worker, "the database is back", round + 1).await;
+        until_metric(&worker, "ledgerline_spool_segments", |segments| segments > 0.0).await;
     }
     let sent = load.stop();
     scene.stored().await;

@@ -3,6 +3,8 @@
 //! What must stay true: a batch covers one half-open range [from, to) of one partition; every offset in it has exactly one
 //! disposition; the original bytes of every record are kept until the batch is committed.
 
+use std::sync::OnceLock;
+
 use crate::dead_letter::DeadLetter;
 use crate::events::envelope::Origin;
 use crate::events::{RawHeader, RawRecord, Rejection, Rows};
@@ -201,6 +203,8 @@ pub struct Batch {
     pub skipped: i64,
     /// Which scrapers the records are of.
     pub scrapers: ScraperTally,
+    /// It as a segment, once somebody wanted that.
+    packed: OnceLock<Vec<u8>>,
 }
 
 impl Batch {
@@ -216,6 +220,7 @@ impl Batch {
             tombstones: Vec::new(),
             skipped: 0,
             scrapers: ScraperTally::default(),
+            packed: OnceLock::new(),
         }
     }
 
@@ -302,6 +307,7 @@ impl Batch {
         self.records.index.clear();
         self.scrapers.restart();
         self.tombstones.clear();
+        self.packed = OnceLock::new();
         (self.from, self.to, self.skipped) = (from, from, 0);
     }
 

@@ -65,7 +65,7 @@ pub fn request(lineage: Lineage) -> ClaimRequest {
         log,
         owner: "a test".into(),
         second_look: false,
-        spooled: None,
+        spooled: Vec::new(),
     }
 }
 

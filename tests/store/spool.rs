@@ -2,7 +2,9 @@
 
 use ledgerline_schema::batch::{Batch, Dispositions};
 use ledgerline_schema::events::EventKind;
-use ledgerline_schema::store::{ClaimAnswer, ClaimRequest, Halt, LogNow, LogRange, Order, Spool, WriteError};
+use ledgerline_schema::store::{
+    ClaimAnswer, ClaimRequest, Halt, Lineage, LogNow, LogRange, Order, Spool, WriteError,
+};
 
 use super::lab::{At, Lab, Line, claim, lineage, now, odds, request};
 
@@ -12,6 +14,7 @@ on_both! {
     a_batch_and_its_position_are_kept_together,
     what_comes_out_is_stored_as_if_it_had_never_waited,
     only_what_the_ledger_accounts_for_is_dropped,
+    a_log_whose_id_was_not_always_told_is_the_same_log,
     what_was_given_up_is_kept,
     a_gap_before_the_spool_halts_by_name_and_can_be_given_up,
 }
@@ -45,7 +48,24 @@ async fn waiting(spool: &Spool) -> Vec<(i64, i64)> {
 }
 
 async fn drop_stored(spool: &Spool, lab: &Lab) -> usize {
-    spool.drop_stored(&lab.store, "group", &lineage(KIND, 0)).await.expect("an answer")
+    let log = lineage(KIND, 0);
+    let stored = lab.store.stored_ranges("group", &log, 0).await.expect("an answer");
+    spool.drop_stored("group", &log, i64::MAX, &stored).await.expect("an answer")
+}
+
+/// The borders of all segments that wait, whether they follow each other or not.
+async fn borders(spool: &Spool) -> Vec<(i64, i64)> {
+    let mut borders = Vec::new();
+    for (from, to) in waiting(spool).await {
+        let mut at_offset = from;
+        while at_offset < to {
+            let segment =
+                spool.at("group", &lineage(KIND, 0), at_offset).await.expect("an answer").expect("it waits");
+            borders.push((segment.from, segment.to));
+            at_offset = segment.to;
+        }
+    }
+    borders
 }
 
 /// What waits at a position, as a batch.
@@ -73,9 +93,11 @@ async fn a_batch_and_its_position_are_kept_together(_lab: &Lab) {
     assert_eq!((second.position().await.next_offset, waiting(&spool).await), (4, vec![(0, 4)]));
 
     begin(&spool, 2).await;
-    assert_eq!(second.position().await.next_offset, 4, "it stands behind that already");
+    assert_eq!(second.position().await.next_offset, 4, "what waits follows that");
     begin(&spool, 9).await;
     assert_eq!(line(&spool).await.next, 9);
+    begin(&spool, 6).await;
+    assert_eq!(line(&spool).await.next, 6, "the database was set back, and nothing that waits follows");
     let held = &spool.held().await.expect("what waits")[0];
     assert_eq!((held.from, held.to, held.segments, held.records), (0, 4, 1, 2));
 }
@@ -114,7 +136,7 @@ async fn only_what_the_ledger_accounts_for_is_dropped(lab: &Lab) {
     other.write(&quotes(0..3)).await;
     assert_eq!(drop_stored(&spool, lab).await, 0);
     other.write(&quotes(3..6)).await;
-    assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (1, vec![(4, 8), (8, 12)]));
+    assert_eq!((drop_stored(&spool, lab).await, borders(&spool).await), (1, vec![(4, 8), (8, 12)]));
     let rest = at(&spool, 6).await.expect("the rest of it");
     assert_eq!((rest.from, rest.to, rest.records.len()), (6, 8, 2));
     other.try_write(&rest).await.expect("written");
@@ -122,6 +144,44 @@ async fn only_what_the_ledger_accounts_for_is_dropped(lab: &Lab) {
     // A position that only passes it accounts for nothing.
     lab.database.change("update partition_offsets set next_offset = 12").await;
     assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (0, vec![(8, 12)]));
+}
+
+async fn a_log_whose_id_was_not_always_told_is_the_same_log(lab: &Lab) {
+    let nameless = Lineage { topic_id: String::new(), ..lineage(KIND, 0) };
+    lab.store.start("group", &[(nameless.clone(), 0)], now()).await.expect("a start");
+    let claim = claim(&lab.store, &request(lineage(KIND, 0))).await;
+    let mut stored = Line { store: &lab.store, kind: KIND, claim, next: 0, hour: now().hour() };
+    stored.write(&quotes(0..4)).await;
+    let (_folder, spool) = spool().await;
+    line(&spool).await.write(&quotes(0..4)).await;
+    assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (1, vec![]));
+    for (one, other, same) in [
+        (lineage(KIND, 0), nameless.clone(), true),
+        (nameless.clone(), nameless, true),
+        (lineage(KIND, 0), Lineage { topic_id: "another".into(), ..lineage(KIND, 0) }, false),
+        (lineage(KIND, 0), Lineage { cluster_id: "another".into(), ..lineage(KIND, 0) }, false),
+        (lineage(KIND, 0), lineage(KIND, 1), false),
+    ] {
+        assert_eq!((one.is_same_log(&other), other.is_same_log(&one)), (same, same), "{one:?} {other:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_kept_and_looked_past_until_the_file_is_opened_again() {
+    let (folder, spool) = spool().await;
+    let mut detour = line(&spool).await;
+    detour.write(&quotes(0..4)).await;
+    detour.write(&quotes(4..8)).await;
+    let log = lineage(KIND, 0);
+    let first = spool.at("group", &log, 0).await.expect("an answer").expect("it waits");
+    spool.set_aside("group", &log, &first).await.expect("set aside");
+    assert_eq!((at(&spool, 0).await.is_none(), waiting(&spool).await), (true, vec![(4, 8)]));
+    assert_eq!(spool.held().await.expect("what waits")[0].segments, 2, "it is kept");
+    begin(&spool, 0).await;
+    assert_eq!(line(&spool).await.next, 0, "its offsets are spooled again, if Kafka has them");
+    drop(spool);
+    let again = Spool::open(&folder.path().join("spool.db"), 16).await.expect("the same file");
+    assert_eq!(waiting(&again).await, [(0, 8)]);
 }
 
 fn order() -> Order {
@@ -145,12 +205,12 @@ async fn a_gap_before_the_spool_halts_by_name_and_can_be_given_up(lab: &Lab) {
     let mut line = Line::open(&lab.store, KIND).await;
     line.write(&quotes(0..3)).await;
     let log = LogRange { low: 8, high: 20 };
-    let asks = ClaimRequest { log, spooled: Some((5, 12)), ..request(lineage(KIND, 0)) };
+    let asks = ClaimRequest { log, spooled: vec![(1, 3), (5, 12)], ..request(lineage(KIND, 0)) };
     let answer = lab.store.claim(&asks, now()).await.expect("an answer");
     assert_eq!(answer, ClaimAnswer::Halted(Halt::SpoolGap { next: 3, low: 8, spooled: 5 }));
     let moved = lab.store.accept_loss(&order(), &kafka(8, 20), Some(5)).await.expect("a loss");
     assert_eq!((moved.from, moved.to, moved.lost), (3, 5, 2));
-    let earlier = ClaimRequest { spooled: Some((1, 3)), ..asks };
+    let earlier = ClaimRequest { spooled: vec![(1, 3)], ..asks };
     lab.database.change("update partition_offsets set halted = null").await;
     let answer = lab.store.claim(&earlier, now()).await.expect("an answer");
     assert_eq!(
@@ -182,7 +242,7 @@ async fn a_spool_has_a_bound_and_one_owner() {
     };
     assert!((5..60).contains(&kept), "{kept}");
     assert!(full.to_string().contains("full"), "{full}");
-    assert_eq!(waiting(&spool).await.len(), kept);
+    assert_eq!(borders(&spool).await.len(), kept);
     let refused = Spool::open(&file, 1).await.expect_err("somebody has it").to_string();
     assert!(refused.contains("cannot open the spool") && refused.contains("spool.db"), "{refused}");
     let nowhere =

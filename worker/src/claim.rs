@@ -99,17 +99,13 @@ impl Claimant {
     /// The spool or the database did not answer.
     pub async fn fetch(&self, claim: &Claim, kind: EventKind) -> anyhow::Result<Option<Batch>> {
         let spool = self.spool.as_ref().context("there is no spool")?;
-        ensure!(self.breaker.admit().await, "the database does not answer");
-        let fetched = timeout(self.deadline, spool.fetch(&self.store, claim, kind)).await;
-        let fetched = fetched.context("the database does not answer")?;
-        match &fetched {
-            Ok(_) => self.breaker.answered(),
-            Err(error) => match error.downcast_ref::<StoreError>() {
-                Some(error) => self.breaker.failed(error),
-                None => {}
-            },
-        }
-        fetched
+        let Some(lineage) = spool.log_of(claim.partition) else { return Ok(None) };
+        let first = spool.spool.first(&self.group, &lineage).await.context("cannot read the spool")?;
+        let Some(first) = first.filter(|first| *first < claim.next_offset) else {
+            return spool.fetch(claim, &lineage, &[], kind).await;
+        };
+        let stored = self.in_time(self.store.stored_ranges(&self.group, &lineage, first)).await?;
+        spool.fetch(claim, &lineage, &stored, kind).await
     }
 
     /// Claims a partition of which the spool holds what comes next, in the log that it was read from. Null where the spool holds
@@ -127,7 +123,7 @@ impl Claimant {
                 log: LogRange { low: 0, high: i64::MAX },
                 owner: self.owner.clone(),
                 second_look: false,
-                spooled: None,
+                spooled: Vec::new(),
             };
             let answer = self.in_time(self.store.claim(&request, clock::now())).await?;
             if let ClaimAnswer::Claimed(claim) = answer {
@@ -147,22 +143,28 @@ impl Claimant {
         })
     }
 
-    /// Whether a segment of the spool goes on where the database stands in this log. A group that the database does not know any
-    /// more starts where the spool does.
+    /// What the spool holds of a log.
+    async fn spooled(&self, log: &Lineage) -> Vec<(i64, i64)> {
+        let Some(spool) = &self.spool else { return Vec::new() };
+        let mut ranges = Vec::new();
+        for held in self.held(log.partition).await.iter().filter(|held| held.lineage.is_same_log(log)) {
+            ranges.extend(spool.spool.ranges(&self.group, &held.lineage).await.unwrap_or_default());
+        }
+        ranges
+    }
+
+    /// Whether a segment of the spool goes on where the database stands in this log.
     async fn goes_on(&self, spool: &TopicSpool, held: &Held) -> anyhow::Result<bool> {
-        let (topic, lineage) = (&held.lineage.topic, &held.lineage);
-        let rows = self.in_time(self.store.partitions(Some(topic))).await?;
+        let lineage = &held.lineage;
+        let rows = self.in_time(self.store.partitions(Some(&lineage.topic))).await?;
         let ours = rows.iter().find(|row| row.group == *self.group && row.partition == lineage.partition);
-        let Some(row) = ours else {
-            let starts = [(lineage.clone(), held.from)];
-            self.in_time(self.store.start(&self.group, &starts, clock::now())).await?;
-            return Ok(true);
-        };
+        let Some(row) = ours else { return Ok(false) };
         ensure!(spool.may_claim(row.partition, row.epoch), "another worker has claimed the partition since");
-        if (&row.cluster_id, &row.topic_id) != (&lineage.cluster_id, &lineage.topic_id) {
+        if !row.lineage().is_same_log(lineage) {
             return Ok(false);
         }
-        Ok(spool.spool.at(&self.group, lineage, row.next_offset).await?.is_some())
+        let found = spool.spool.at(&self.group, lineage, row.next_offset).await;
+        Ok(found.is_ok_and(|segment| segment.is_some())) // where it cannot be read, the log is asked
     }
 
     /// A spool that cannot be written is no reason not to go on.
@@ -180,15 +182,15 @@ impl Claimant {
         let log = Arc::clone(&self.log);
         let (lineage, range) = blocking(move || log.describe(partition)).await?;
         let (group, owner) = (Arc::clone(&self.group), self.owner.clone());
-        Ok(ClaimRequest { group, lineage, log: range, owner, second_look, spooled: None })
+        Ok(ClaimRequest { group, lineage, log: range, owner, second_look, spooled: Vec::new() })
     }
 
     async fn claim_once(&self, partition: Partition, second_look: bool) -> anyhow::Result<ClaimOutcome> {
         let request = self.request(partition, second_look).await?;
         // Before it is ours: a paused partition is not written at all.
         self.read_switches(&request.lineage.topic).await?;
-        let spooled = self.held(partition).await.into_iter().find(|held| held.lineage == request.lineage);
-        let request = ClaimRequest { spooled: spooled.map(|held| (held.from, held.to)), ..request };
+        let spooled = self.spooled(&request.lineage).await;
+        let request = ClaimRequest { spooled, ..request };
         // The second round finds the position that the first one made.
         for _ in 0..2 {
             match self.in_time(self.store.claim(&request, clock::now())).await? {

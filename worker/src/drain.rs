@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -49,8 +49,17 @@ pub enum Standing {
         /// Where the database stands.
         at: i64,
     },
+    /// An operator has paused the partition.
+    Paused {
+        /// Where the database stands.
+        at: i64,
+    },
+    /// None of it can be read.
+    Unreadable,
     /// The database follows another log by now: the topic was made again, or the cluster changed.
     OtherLog,
+    /// The database does not know the group: it is another one, or was made anew. A worker decides where it starts.
+    NoPosition,
 }
 
 impl Standing {
@@ -62,7 +71,10 @@ impl Standing {
             Self::GoesOn { .. } => "goes_on",
             Self::Gap { .. } => "spool_gap",
             Self::PassedOver { .. } => "passed_over",
+            Self::Paused { .. } => "paused",
+            Self::Unreadable => "unreadable",
             Self::OtherLog => "other_log",
+            Self::NoPosition => "no_position",
         }
     }
 }
@@ -76,39 +88,50 @@ pub async fn look(stand_in: &StandIn, store: &Store) -> anyhow::Result<Vec<(Held
     let mut found = Vec::new();
     let positions = store.partitions(None).await.context("cannot ask the database for its positions")?;
     for held in spool.held().await.context("cannot read the spool")? {
-        spool.drop_stored(store, &held.group, &held.lineage).await.context("cannot drop what is stored")?;
-        let standing = standing(stand_in, &held, &positions).await?;
+        let stored = store.stored_ranges(&held.group, &held.lineage, held.from).await;
+        let stored = stored.context("cannot ask the database for its ledger")?;
+        let drop_some = || spool.drop_stored(&held.group, &held.lineage, i64::MAX, &stored);
+        while drop_some().await.context("cannot drop what is stored")? > 0 {}
+        let standing = standing(stand_in, store, &held, &positions).await?;
         found.push((held, standing));
     }
     Ok(found)
 }
 
-async fn standing(stand_in: &StandIn, held: &Held, positions: &[PartitionState]) -> anyhow::Result<Standing> {
-    let lineage = &held.lineage;
-    let ranges = stand_in.spool.ranges(&held.group, lineage).await.context("cannot read the spool")?;
-    let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(Standing::Stored) };
+async fn standing(
+    stand_in: &StandIn,
+    store: &Store,
+    held: &Held,
+    positions: &[PartitionState],
+) -> anyhow::Result<Standing> {
+    let (spool, lineage) = (&stand_in.spool, &held.lineage);
+    let ranges = spool.ranges(&held.group, lineage).await.context("cannot read the spool")?;
+    let Some(last) = ranges.last() else {
+        let rest = spool.held().await.context("cannot read the spool")?;
+        let same = |other: &Held| (&other.group, &other.lineage) == (&held.group, lineage);
+        return Ok(if rest.iter().any(same) { Standing::Unreadable } else { Standing::Stored });
+    };
     let ours = |row: &&PartitionState| {
         (&row.group, &row.topic, row.partition) == (&held.group, &lineage.topic, lineage.partition)
     };
-    // A group that the database does not know starts where the spool does.
-    let Some(row) = positions.iter().find(ours) else {
-        return Ok(Standing::GoesOn { at: first.0, reach: reach(&ranges, first.0) });
-    };
-    if (&row.cluster_id, &row.topic_id) != (&lineage.cluster_id, &lineage.topic_id) {
+    let Some(row) = positions.iter().find(ours) else { return Ok(Standing::NoPosition) };
+    if !row.lineage().is_same_log(lineage) {
         return Ok(Standing::OtherLog);
     }
     let at = row.next_offset;
-    let reach = reach(&ranges, at);
-    Ok(match () {
-        () if reach > at => Standing::GoesOn { at, reach },
-        () if last.1 > at => Standing::Gap { at },
-        () => Standing::PassedOver { at },
+    let goes_on = ranges.iter().find(|(from, to)| (*from..*to).contains(&at));
+    Ok(match goes_on {
+        Some(_) if is_paused(store, held).await? => Standing::Paused { at },
+        Some((_, reach)) => Standing::GoesOn { at, reach: *reach },
+        None if last.1 > at => Standing::Gap { at },
+        None => Standing::PassedOver { at },
     })
 }
 
-/// How far the segments, in order, go on from an offset without a gap.
-fn reach(ranges: &[(i64, i64)], at: i64) -> i64 {
-    ranges.iter().fold(at, |at, (from, to)| if *from <= at { at.max(*to) } else { at })
+async fn is_paused(store: &Store, held: &Held) -> anyhow::Result<bool> {
+    let set = store.switches(Some(&held.group), Some(&held.lineage.topic)).await;
+    let set = set.context("cannot ask the database for its switches")?;
+    Ok(set.iter().any(|switch| switch.extent.covers(held.lineage.partition)))
 }
 
 /// Moves, from time to time, what this process has spooled and does not consume any more: the group gave the partition to another
@@ -149,63 +172,97 @@ async fn move_leftovers(
         Standing::GoesOn { at, .. } => {
             stood.insert((held.group.clone(), held.lineage.clone()), *at) == Some(*at)
         }
-        Standing::Stored | Standing::Gap { .. } | Standing::PassedOver { .. } | Standing::OtherLog => false,
+        Standing::Stored
+        | Standing::Gap { .. }
+        | Standing::PassedOver { .. }
+        | Standing::Paused { .. }
+        | Standing::Unreadable
+        | Standing::OtherLog
+        | Standing::NoPosition => false,
     };
     let mut found = look(stand_in, store).await?;
     found.retain(|(held, standing)| !consumed(held) && stands_still(held, standing));
-    drain(config, stand_in, store, &found, &Arc::default()).await?;
+    for problem in drain(config, stand_in, store, &found, &Arc::default()).await? {
+        tracing::warn!(problem, "something is left in the spool");
+    }
     Ok(())
 }
 
-/// Moves what goes on into the database, topic by topic, until it is told to stop. Where somebody else claims one of the partitions
-/// meanwhile, it stops too. Answers whether all of it was moved.
+/// Moves what goes on into the database, one partition after the other, until it is told to stop. One that cannot go on, or that
+/// somebody else claims meanwhile, stops none of the others. Answers what was not moved, and why.
 ///
 /// # Errors
-/// The configuration does not know a topic, or the line died.
+/// A line died.
 pub async fn drain(
     config: &Config,
     stand_in: &StandIn,
     store: &Store,
     found: &[(Held, Standing)],
     told: &Arc<AtomicBool>,
-) -> anyhow::Result<bool> {
-    let mut lines: BTreeMap<(String, String), Vec<Part>> = BTreeMap::new();
+) -> anyhow::Result<Vec<String>> {
+    let mut not_moved = Vec::new();
     for (held, standing) in found {
-        if let Standing::GoesOn { at, reach } = *standing {
-            let key = (held.group.clone(), held.lineage.topic.clone());
-            lines.entry(key).or_default().push(part(held, at, reach));
-        }
-    }
-    for ((group, topic), parts) in lines {
-        let held = found.iter().map(|(held, _)| held);
-        let of_line = held.filter(|held| held.group == group && held.lineage.topic == topic);
-        let log = Arc::new(SpooledLog(of_line.cloned().collect()));
-        let group: Arc<str> = group.into();
-        let claimant = Claimant {
-            spool: Some(Arc::new(stand_in.of_topic(&group, &topic).giving_way(told))),
-            group,
-            owner: workflows::owner(),
-            start: Start::Earliest, // never asked: the spool says where it starts
-            store: store.clone(),
-            log,
-            deadline: config.database.deadline(),
-            breaker: Arc::clone(&stand_in.breaker),
-            dry_run: None,
-            switches: Arc::default(),
+        let Standing::GoesOn { at, reach } = *standing else { continue };
+        let problem = match config.kind_of(&held.lineage.topic) {
+            _ if told.load(Relaxed) => Some("told to stop".to_owned()),
+            None => Some("the configuration does not say which kind the topic carries".to_owned()),
+            Some(kind) => {
+                let topic = Topic { name: held.lineage.topic.clone(), ..config.topic(kind) };
+                move_one(config, stand_in, store, (held, at, reach), topic, told).await?
+            }
         };
-        let kind = config.kind_of(&topic);
-        let kind =
-            kind.with_context(|| format!("the configuration does not say which kind {topic} carries"))?;
-        let progress = Arc::new(Progress::new(&topic, Mode::Drain));
-        let source = Spooled::new(parts.iter().map(|part| part.partition).collect());
-        let topic = Topic { name: topic, ..config.topic(kind) };
-        let status = Status::under(Arc::clone(told));
-        match line::run(source, claimant, (topic, Terms::default()), &parts, &progress, &status).await? {
-            LineEnd::Complete => {}
-            LineEnd::Stopped | LineEnd::Halted(..) => return Ok(false),
-        }
+        let name = |problem| format!("{}[{}]: {problem}", held.lineage.topic, held.lineage.partition);
+        not_moved.extend(problem.map(name));
     }
-    Ok(true)
+    Ok(not_moved)
+}
+
+/// Moves what goes on in one partition. Answers why not all of it was.
+async fn move_one(
+    config: &Config,
+    stand_in: &StandIn,
+    store: &Store,
+    (held, from, to): (&Held, i64, i64),
+    topic: Topic,
+    told: &AtomicBool,
+) -> anyhow::Result<Option<String>> {
+    let group: Arc<str> = held.group.as_str().into();
+    let stopping = Arc::new(AtomicBool::new(false));
+    let claimant = Claimant {
+        spool: Some(Arc::new(stand_in.of_topic(&group, &topic.name).giving_way(&stopping))),
+        group,
+        owner: workflows::owner(),
+        start: Start::Earliest, // never asked: the partition has its position
+        store: store.clone(),
+        log: Arc::new(SpooledLog(held.clone())),
+        deadline: config.database.deadline(),
+        breaker: Arc::clone(&stand_in.breaker),
+        dry_run: None,
+        switches: Arc::default(),
+    };
+    let progress = Arc::new(Progress::new(&topic.name, Mode::Drain));
+    let (parts, status) = ([part(held, from, to)], Status::under(Arc::clone(&stopping)));
+    let source = Spooled::new(vec![held.lineage.partition]);
+    let line = line::run(source, claimant, (topic, Terms::default()), &parts, &progress, &status);
+    let end = tokio::select! {
+        end = line => end?,
+        never = pass_on(told, &stopping) => match never {},
+    };
+    Ok(match end {
+        LineEnd::Complete => None,
+        LineEnd::Halted(_, reason) => Some(format!("halted: {reason}")),
+        LineEnd::Stopped if told.load(Relaxed) => Some("told to stop".into()),
+        LineEnd::Stopped => Some("another worker has claimed it".into()),
+    })
+}
+
+/// Passes the order to stop on to a line. Never ends.
+async fn pass_on(told: &AtomicBool, line: &AtomicBool) -> std::convert::Infallible {
+    let mut ticks = interval(Duration::from_millis(50));
+    loop {
+        ticks.tick().await;
+        line.fetch_or(told.load(Relaxed), Relaxed);
+    }
 }
 
 fn part(held: &Held, from: i64, to: i64) -> Part {

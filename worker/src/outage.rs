@@ -92,12 +92,20 @@ impl Outage {
                 self.breaker.answered();
                 Look::Takes
             }
-            Ok(Ok(false)) => Look::TakesNone,
+            Ok(Ok(false)) => {
+                self.breaker.answered(); // somebody is there
+                Look::TakesNone
+            }
             Ok(Err(_)) | Err(_) => {
                 self.breaker.unreachable_since(asked);
                 Look::Silent
             }
         }
+    }
+
+    /// Whether the database says within that time that it takes batches.
+    pub async fn takes_batches_within(&self, patience: Duration) -> bool {
+        matches!(timeout(patience, self.takes_batches()).await, Ok(Ok(true)))
     }
 
     /// Neither a standby nor read-only, and with a schema that fits.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ledgerline_schema::batch::{Batch, Dispositions, RowCounts};
 use ledgerline_schema::events::Flags;
 use ledgerline_schema::scrapers::ScraperTally;
-use ledgerline_schema::store::{Claim, Halt, StoreError, Switch, Trouble, WriteError, WriteReport};
+use ledgerline_schema::store::{Claim, Halt, StoreError, Switch, Trouble, WriteReport};
 use ledgerline_schema::time::UtcMicros;
 
 use crate::buffer::Trigger;
@@ -18,6 +18,8 @@ use crate::clock;
 use crate::metrics::{self, Mode, Rebalance};
 use crate::protocol::Partition;
 use crate::recent::{Recent, RecentBatch};
+
+mod spool;
 
 /// Most dead letters of one batch that get a log line each; the rest is one line with their number.
 const LOGGED_DEAD_LETTERS: usize = 10;
@@ -319,60 +321,6 @@ impl Progress {
             from = batch.from,
             to = batch.to,
             "the batch was committed after all"
-        );
-    }
-
-    /// The partition's batches go to the spool from now on.
-    pub(crate) fn spooling(&self, partition: Partition, next_offset: i64) {
-        tracing::info!(
-            kafka.topic = self.topic,
-            kafka.partition = partition,
-            next_offset,
-            "the partition goes to the spool"
-        );
-        metrics::halted(&self.topic, partition, None);
-        self.update(partition, |progress| progress.halted = None);
-    }
-
-    /// What the spool holds of the partition goes into the database from here on.
-    pub(crate) fn draining(&self, partition: Partition, next_offset: i64) {
-        tracing::debug!(
-            kafka.topic = self.topic,
-            kafka.partition = partition,
-            next_offset,
-            "the partition comes out of the spool"
-        );
-        if self.mode.is_live() {
-            metrics::halted(&self.topic, partition, None);
-        }
-        self.update(partition, |progress| {
-            (progress.next_offset, progress.halted) = (Some(next_offset), None);
-        });
-    }
-
-    /// A batch is in the spool.
-    pub(crate) fn spooled(&self, claim: &Claim, batch: &Batch, took: Duration) {
-        metrics::spooled(&self.topic, batch);
-        tracing::debug!(
-            kafka.topic = self.topic,
-            kafka.partition = claim.partition,
-            from = batch.from,
-            to = batch.to,
-            ms = took.as_millis(),
-            "batch spooled"
-        );
-    }
-
-    /// The spool did not take a batch: Kafka keeps it meanwhile.
-    pub(crate) fn spool_failed(&self, claim: &Claim, batch: &Batch, error: &WriteError) {
-        metrics::spool_failed(&self.topic);
-        tracing::warn!(
-            kafka.topic = self.topic,
-            kafka.partition = claim.partition,
-            from = batch.from,
-            to = batch.to,
-            %error,
-            "the spool does not take the batch; trying again"
         );
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{
-    Claim, ClaimAnswer, ClaimRequest, Held, Lineage, Position, Spool, Store, WriteError, WriteJob,
+    Claim, ClaimAnswer, ClaimRequest, Held, Lineage, Position, Spool, WriteError, WriteJob,
 };
 
 use crate::clock;
@@ -130,8 +130,7 @@ impl TopicSpool {
         known: Option<i64>,
     ) -> anyhow::Result<ClaimOutcome> {
         let partition = request.lineage.partition;
-        let claimed = self.claims().get(&partition).map(|claimed| claimed.lineage.clone());
-        if let (Some(from), Some(lineage)) = (known, claimed) {
+        if let (Some(from), Some(lineage)) = (known, self.log_of(partition)) {
             self.begin(&[(lineage, from)]).await?;
         }
         match self.spool.store().claim(request, clock::now()).await.context("cannot claim in the spool")? {
@@ -143,34 +142,58 @@ impl TopicSpool {
         }
     }
 
-    /// The batch that goes on at the claim's position. What the database has is dropped before.
+    /// The log in which the partition was claimed last.
+    pub(crate) fn log_of(&self, partition: Partition) -> Option<Lineage> {
+        self.claims().get(&partition).map(|claimed| claimed.lineage.clone())
+    }
+
+    /// The batch that goes on at the claim's position. What the database accounts for is dropped before; a segment that cannot be
+    /// read is kept and looked past: Kafka may have its records.
     ///
     /// # Errors
-    /// The spool or the database does not answer, or the segment is damaged.
+    /// The file does not answer.
     pub(crate) async fn fetch(
         &self,
-        database: &Store,
         claim: &Claim,
+        lineage: &Lineage,
+        stored: &[(i64, i64)],
         kind: EventKind,
     ) -> anyhow::Result<Option<Batch>> {
-        let claimed = self.claims().get(&claim.partition).map(|claimed| claimed.lineage.clone());
-        let Some(lineage) = claimed else { return Ok(None) };
-        let dropped = self.spool.drop_stored(database, &self.group, &lineage).await;
-        dropped.context("cannot drop what is stored")?;
-        let segment = self.spool.at(&self.group, &lineage, claim.next_offset).await;
-        let Some(segment) = segment.context("cannot read the spool")? else { return Ok(None) };
-        let (from, to) = (claim.next_offset, segment.to);
-        let read = move || Batch::from_segment(kind, segment.format, &segment.body, from, to);
-        let batch = tokio::task::spawn_blocking(read).await.context("reading a segment panicked")?;
-        let file = self.spool.path().display();
-        batch
-            .map(Some)
-            .with_context(|| format!("offsets {from} to {to} of partition {} in {file}", claim.partition))
+        let (spool, from) = (&self.spool, claim.next_offset);
+        let dropped = spool.drop_stored(&self.group, lineage, from, stored).await;
+        dropped.context("cannot drop what is stored from the spool")?;
+        let segment = spool.at(&self.group, lineage, from).await.context("cannot read the spool")?;
+        let Some(segment) = segment else { return Ok(None) };
+        let segment = Arc::new(segment);
+        let (to, bytes) = (segment.to, Arc::clone(&segment));
+        let read = move || Batch::from_segment(kind, bytes.format, &bytes.body, from, to);
+        match tokio::task::spawn_blocking(read).await.context("reading a segment panicked")? {
+            Ok(batch) => Ok(Some(batch)),
+            Err(error) => {
+                tracing::error!(
+                    kafka.topic = self.topic,
+                    kafka.partition = claim.partition,
+                    from = segment.from,
+                    to,
+                    file = %spool.path().display(),
+                    %error,
+                    "a segment of the spool cannot be read: it is kept, and the log is asked for its records"
+                );
+                spool
+                    .set_aside(&self.group, lineage, &segment)
+                    .await
+                    .context("cannot set a segment aside")?;
+                Ok(None)
+            }
+        }
     }
 
     /// Keeps one batch. No budget is used up: what its records are worth is decided in the database.
     pub(crate) async fn keep(&self, job: &Job) -> WriteOutcome {
         let started = Instant::now();
+        let packing = Arc::clone(&job.batch);
+        // Where it cannot be done beforehand it is done in the transaction.
+        let _ = tokio::task::spawn_blocking(move || packing.segment().len()).await;
         let (claim, batch, budget) = (&job.claim, &*job.batch, *lock(&job.budget));
         let write = WriteJob { claim, batch, now: clock::now(), hour: job.hour, effort: job.effort, budget };
         match self.spool.store().write(&write).await {

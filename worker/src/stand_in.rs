@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ledgerline_schema::store::{Spool, Store};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::breaker::Breaker;
 use crate::config::{Config, OnOutage};
@@ -63,16 +63,16 @@ impl StandIn {
         TopicSpool::new(self.spool.clone(), Arc::clone(&self.outage), Arc::clone(group), topic)
     }
 
-    /// Waits until it is clear that the process starts without the database: that does not answer, and the spool knows where
+    /// Waits until it is clear that the process starts without the database: that takes no batches, and the spool knows where
     /// partitions stand. Never ends otherwise.
-    pub async fn takes_over(&self, store: &Store, after: Duration) {
+    pub async fn takes_over(&self, after: Duration) {
         tokio::time::sleep(after).await;
         let mut ticks = ticks(LOOK_EVERY);
         loop {
             ticks.tick().await;
-            let answers = timeout(PATIENCE, store.ping()).await.is_ok_and(|answer| answer.is_ok());
+            let takes = self.outage.takes_batches_within(PATIENCE).await;
             let knows = self.spool.store().partitions(None).await.is_ok_and(|rows| !rows.is_empty());
-            if !answers && knows {
+            if !takes && knows {
                 return self.outage.begin();
             }
         }
@@ -84,12 +84,11 @@ impl StandIn {
     }
 
     async fn show(&self, topics: &[String]) {
-        let mut ticks = ticks(LOOK_EVERY);
         loop {
-            ticks.tick().await;
+            let started = Instant::now();
             let bytes = std::fs::metadata(self.spool.path()).map_or(0, |file| file.len());
             metrics::spool_size(bytes, self.bytes_max);
-            let Ok(held) = self.spool.held().await else { continue };
+            let held = self.spool.held().await.unwrap_or_default();
             for topic in topics {
                 let of_topic = held.iter().filter(|held| held.lineage.topic == *topic);
                 let (segments, records) = of_topic.fold((0, 0), |(segments, records), held| {
@@ -97,6 +96,8 @@ impl StandIn {
                 });
                 metrics::spool_holds(topic, segments, records);
             }
+            // Counting takes as long as there is much to count, and the file has one connection.
+            tokio::time::sleep(LOOK_EVERY.max(started.elapsed() * 20)).await;
         }
     }
 }

@@ -35,13 +35,14 @@ pub enum SegmentError {
 }
 
 impl Batch {
-    /// The batch as bytes: compressed, with a checksum. A batch of live consumption passes over nothing, so what a filter passed
-    /// over is not kept.
-    ///
-    /// # Panics
-    /// Never: writing into memory does not fail.
+    /// The batch as bytes: compressed, with a checksum; made once. It takes milliseconds: not for a thread that others wait for. A batch of
+    /// live consumption passes over nothing, so what a filter passed over is not kept.
     #[must_use]
-    pub fn to_segment(&self) -> Vec<u8> {
+    pub fn segment(&self) -> &[u8] {
+        self.packed.get_or_init(|| self.to_segment())
+    }
+
+    fn to_segment(&self) -> Vec<u8> {
         let mut out = GzEncoder::new(Vec::with_capacity(self.records.bytes.len() / 4), Compression::fast());
         self.write_entries(&mut out).and_then(|()| out.finish()).expect("memory takes what is written")
     }

@@ -28,6 +28,18 @@ pub struct Lineage {
     pub partition: i32,
 }
 
+impl Lineage {
+    /// Whether both are the same log. A broker that starts to tell ids, or one that stops, has not made the topic again.
+    #[must_use]
+    pub fn is_same_log(&self, other: &Self) -> bool {
+        let both_known = !self.topic_id.is_empty() && !other.topic_id.is_empty();
+        let same_topic = !both_known || self.topic_id == other.topic_id;
+        same_topic
+            && (&self.cluster_id, &self.topic, self.partition)
+                == (&other.cluster_id, &other.topic, other.partition)
+    }
+}
+
 /// What the log holds now: offsets in [low, high).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRange {
@@ -50,8 +62,8 @@ pub struct ClaimRequest {
     pub owner: String,
     /// Whether the log was asked again after a position beyond its end.
     pub second_look: bool,
-    /// What the asking worker's spool holds of this log: from its first offset to behind its last one.
-    pub spooled: Option<(i64, i64)>,
+    /// What the asking worker's spool holds of this log: ranges without a gap, in order.
+    pub spooled: Vec<(i64, i64)>,
 }
 
 /// The right to write one partition, until somebody else claims it.
@@ -280,9 +292,10 @@ fn find_halt(stored: &Stored, request: &ClaimRequest, next: i64) -> Option<Halt>
         return Some(Halt::TopicRecreated);
     }
     if next < low {
-        return Some(match request.spooled {
-            Some((spooled, to)) if to > next => Halt::SpoolGap { next, low, spooled },
-            Some(_) | None => Halt::RetentionPassed { next, low },
+        let later = request.spooled.iter().find(|(from, _)| *from > next);
+        return Some(match later {
+            Some((spooled, _)) => Halt::SpoolGap { next, low, spooled: *spooled },
+            None => Halt::RetentionPassed { next, low },
         });
     }
     if next <= high {

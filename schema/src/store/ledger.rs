@@ -3,6 +3,7 @@
 
 use diesel::prelude::*;
 use diesel::query_dsl::methods::FilterDsl as _;
+use diesel::sql_types::Bool;
 use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 
@@ -49,7 +50,10 @@ impl Store {
 
 impl Store {
     /// The ranges of a log behind `from` that a group's ledger accounts for, in order; what an operator gave up is not in them.
-    pub(super) async fn stored_ranges(
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn stored_ranges(
         &self,
         group: &str,
         lineage: &Lineage,
@@ -59,9 +63,12 @@ impl Store {
             .inner_join(lineages::table.on(lineages::id.eq(ledger::lineage_id)))
             .select((ledger::from_offset, ledger::to_offset))
             .order((ledger::from_offset, ledger::to_offset));
+        // As `Lineage::is_same_log`.
+        let no_id = lineage.topic_id.is_empty().into_sql::<Bool>();
+        let same_id = lineages::topic_id.eq_any([lineage.topic_id.as_str(), ""]).or(no_id);
         let of_log = lineages::cluster_id
             .eq(&lineage.cluster_id)
-            .and(lineages::topic_id.eq(&lineage.topic_id))
+            .and(same_id)
             .and(lineages::topic.eq(&lineage.topic))
             .and(lineages::partition.eq(lineage.partition));
         let stored = ledger::to_offset.gt(from).and(ledger::lost.eq(0));

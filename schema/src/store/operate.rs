@@ -178,11 +178,9 @@ fn rejected(text: String) -> StoreError {
     StoreError::Rejected(text)
 }
 
-/// Whether the brokers' log is another one than that of the position. A broker that starts to tell ids has not made the topic
-/// again.
+/// Whether the brokers' log is another one than that of the position.
 fn is_other_log(state: &PartitionState, now: &Lineage) -> bool {
-    let both_known = !state.topic_id.is_empty() && !now.topic_id.is_empty();
-    state.cluster_id != now.cluster_id || (both_known && state.topic_id != now.topic_id)
+    !state.lineage().is_same_log(now)
 }
 
 fn within(to: i64, LogRange { low, high }: LogRange) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
 
+use super::claim::Lineage;
 use super::error::StoreError;
 use super::{Conn, Store, with_conn};
 use crate::schema::{lineages, partition_offsets};
@@ -61,6 +62,17 @@ pub struct PartitionState {
 }
 
 impl PartitionState {
+    /// The log that the position counts in.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        Lineage {
+            cluster_id: self.cluster_id.clone(),
+            topic_id: self.topic_id.clone(),
+            topic: self.topic.clone(),
+            partition: self.partition,
+        }
+    }
+
     /// The halt's name and when it was marked, while it counts: a partition that moved after the mark flows.
     #[must_use]
     pub fn halt(&self) -> Option<(&str, UtcMicros)> {

@@ -4,7 +4,8 @@
 //!
 //! What must stay true:
 //! - a segment and the position behind it are written in one transaction, or neither;
-//! - a segment leaves only when the database's ledger accounts for every offset of it, none of them as lost;
+//! - a segment leaves only when the database's ledger accounts for every offset of it, none of them as lost; one that cannot be read
+//!   stays, and is looked past;
 //! - one process has the file, and the file has a bound; reaching it is an error like a full disk.
 
 use std::path::{Path, PathBuf};
@@ -14,18 +15,17 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Integer, Text};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
-use super::claim::{Lineage, intern_lineage, lock_position};
+use super::claim::{Lineage, intern_lineage};
 use super::config::PoolConfig;
-use super::error::{StoreError, WriteError};
-use super::intern::Lookups;
-use super::rows::WriteJob;
+use super::error::StoreError;
 use super::sqlite::SqliteManager;
-use super::write::{is_ours, move_position};
-use super::{AsyncSqlite, Conn, Store, Wire, WriteReport, ledger, pool};
-use crate::batch::{RowCounts, SEGMENT_FORMAT};
-use crate::schema::partition_offsets;
+use super::{AsyncSqlite, Conn, Store, ledger, pool};
 use crate::sql_types::UtcTimestamp;
 use crate::time::UtcMicros;
+
+mod keep;
+
+pub(super) use keep::keep_in_tx;
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Binary, Integer, Text};
@@ -43,6 +43,8 @@ diesel::table! {
     }
 }
 
+/// Segments that are dropped at once.
+const AT_A_TIME: i64 = 2_000;
 /// Never: a connection that is replaced gives the file out of its hands.
 const NEVER_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
 
@@ -138,7 +140,7 @@ impl Spool {
         let mut session = self.store.checkout().await?;
         let begun = sqlite(session.conn()).immediate_transaction(async |c| {
             for (lineage, from) in starts {
-                begin_in_tx(&mut Conn::Sqlite(c), group, lineage, *from, now).await?;
+                keep::begin(c, group, lineage, *from, now).await?;
             }
             QueryResult::Ok(())
         });
@@ -176,7 +178,7 @@ impl Spool {
             "select s.from_offset, s.to_offset, s.format, s.body \
              from segments s join lineages l on l.id = s.lineage_id \
              where s.consumer_group = ? and l.cluster_id = ? and l.topic_id = ? and l.topic = ? and l.partition = ? \
-               and s.from_offset <= ? and s.to_offset > ? \
+               and s.from_offset <= ? and s.to_offset > ? and s.format > 0 \
              order by s.to_offset desc limit 1",
         );
         let query = query
@@ -192,20 +194,20 @@ impl Spool {
         Ok(rows.into_iter().next())
     }
 
-    /// Drops the segments of which the database accounts for every offset. Answers how many.
+    /// Drops segments that start before `position` and that these ranges of the database's ledger cover
+    /// ([`Store::stored_ranges`]), some thousand at a time. Answers how many.
     ///
     /// # Errors
-    /// The database did not answer, or the file cannot be written: what is stored is dropped the next time.
+    /// The file cannot be written: what is stored is dropped the next time.
     pub async fn drop_stored(
         &self,
-        database: &Store,
         group: &str,
         lineage: &Lineage,
+        position: i64,
+        stored: &[(i64, i64)],
     ) -> Result<usize, StoreError> {
-        let ranges = self.ranges(group, lineage).await?;
-        let Some(first) = ranges.iter().map(|(from, _)| *from).min() else { return Ok(0) };
-        let stored = database.stored_ranges(group, lineage, first).await?;
-        let is_stored = |range: &&(i64, i64)| ledger::covers(&stored, range.0, range.1);
+        let ranges = self.before(group, lineage, position).await?;
+        let is_stored = |range: &&(i64, i64)| ledger::covers(stored, range.0, range.1);
         let gone: Vec<i64> = ranges.iter().filter(is_stored).map(|(from, _)| *from).collect();
         if gone.is_empty() {
             return Ok(0);
@@ -222,7 +224,8 @@ impl Spool {
         Ok(dropped)
     }
 
-    /// The segments of one group and log, in order: first offset, and one past the last.
+    /// What can be read of one group and log, in order and without the borders between segments that follow each other: first offset,
+    /// and one past the last.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -230,12 +233,62 @@ impl Spool {
         let mut session = self.store.checkout().await?;
         let c = sqlite(session.conn());
         let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
+        Ok(keep::ranges(c, group, lineage_id, 0).await?)
+    }
+
+    /// Where the first segment of one group and log starts.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn first(&self, group: &str, lineage: &Lineage) -> Result<Option<i64>, StoreError> {
+        let mut session = self.store.checkout().await?;
+        let c = sqlite(session.conn());
+        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
         let rows = segments::table
             .filter(segments::consumer_group.eq(group))
             .filter(segments::lineage_id.eq(lineage_id))
             .order(segments::from_offset)
+            .limit(1)
+            .select(segments::from_offset);
+        let rows: Vec<i64> = rows.load(c).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    async fn before(
+        &self,
+        group: &str,
+        lineage: &Lineage,
+        position: i64,
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
+        let mut session = self.store.checkout().await?;
+        let c = sqlite(session.conn());
+        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
+        let rows = segments::table
+            .filter(segments::consumer_group.eq(group))
+            .filter(segments::lineage_id.eq(lineage_id))
+            .filter(segments::from_offset.lt(position))
+            .order(segments::from_offset)
+            .limit(AT_A_TIME)
             .select((segments::from_offset, segments::to_offset));
         Ok(rows.load(c).await?)
+    }
+
+    /// Keeps a segment that cannot be read, and looks past it from now on, until the file is opened again.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn set_aside(
+        &self,
+        group: &str,
+        lineage: &Lineage,
+        segment: &Segment,
+    ) -> Result<(), StoreError> {
+        let mut session = self.store.checkout().await?;
+        let c = sqlite(session.conn());
+        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
+        let row = segments::table.find((group, lineage_id, segment.from));
+        diesel::update(row).set(segments::format.eq(-segment.format.abs())).execute(c).await?;
+        Ok(())
     }
 }
 
@@ -245,102 +298,6 @@ fn sqlite(conn: Conn<'_>) -> &mut AsyncSqlite {
         Conn::Sqlite(c) => c,
         Conn::Postgres(_) => unreachable!("a spool is an embedded store"),
     }
-}
-
-/// The body of a spool's transaction: the batch as it came, and its position. What its records are worth is decided where all
-/// others are: nothing of it is judged here, and no budget is used up.
-pub(super) async fn keep_in_tx(c: &mut AsyncSqlite, job: &WriteJob<'_>) -> Result<WriteReport, WriteError> {
-    let WriteJob { claim, batch, now, .. } = job;
-    if !is_ours(job, lock_position(Wire::Sqlite(c), claim).await?) {
-        return Err(WriteError::Fenced);
-    }
-    let body = batch.to_segment();
-    leave_room(c, body.len()).await?;
-    let row = (
-        segments::consumer_group.eq(&*claim.group),
-        segments::lineage_id.eq(claim.lineage_id),
-        segments::from_offset.eq(batch.from),
-        segments::to_offset.eq(batch.to),
-        segments::records.eq(i64::try_from(batch.records.len()).unwrap_or(i64::MAX)),
-        segments::at.eq(*now),
-        segments::format.eq(SEGMENT_FORMAT),
-        segments::body.eq(body),
-    );
-    diesel::insert_into(segments::table).values(row).execute(c).await?;
-    if !move_position(Wire::Sqlite(c), job).await? {
-        return Err(WriteError::Fenced);
-    }
-    Ok(WriteReport {
-        dispositions: batch.dispositions(batch.dead.len()),
-        rows: RowCounts::default(),
-        dead: batch.dead.clone(),
-        attempts: 1,
-        lookups: Lookups::default(),
-    })
-}
-
-/// Refuses what the file's bound leaves no room for: SQLite would, too, but ends the transaction by itself and so hides why.
-async fn leave_room(c: &mut AsyncSqlite, bytes: usize) -> Result<(), StoreError> {
-    let query = diesel::sql_query(
-        "select (m.max_page_count - p.page_count + f.freelist_count) * s.page_size as bytes \
-         from pragma_max_page_count m, pragma_page_count p, pragma_freelist_count f, pragma_page_size s",
-    );
-    let rows: Vec<Room> = query.load(c).await?;
-    let room = rows.iter().map(|room| room.bytes).sum::<i64>();
-    if i64::try_from(bytes).is_ok_and(|bytes| bytes + BESIDES <= room) {
-        return Ok(());
-    }
-    Err(StoreError::Rejected("the spool is full".into()))
-}
-
-/// What a segment takes besides its bytes, on the high side.
-const BESIDES: i64 = 64 << 10;
-
-#[derive(QueryableByName)]
-struct Room {
-    #[diesel(sql_type = BigInt)]
-    bytes: i64,
-}
-
-async fn begin_in_tx(
-    conn: &mut Conn<'_>,
-    group: &str,
-    lineage: &Lineage,
-    from: i64,
-    now: UtcMicros,
-) -> QueryResult<()> {
-    let lineage_id = intern_lineage(conn, lineage).await?;
-    let row = (
-        partition_offsets::consumer_group.eq(group),
-        partition_offsets::topic.eq(&lineage.topic),
-        partition_offsets::partition.eq(lineage.partition),
-        partition_offsets::lineage_id.eq(lineage_id),
-        partition_offsets::start_offset.eq(from),
-        partition_offsets::next_offset.eq(from),
-        partition_offsets::updated_at.eq(now),
-    );
-    let moved = (
-        partition_offsets::lineage_id.eq(lineage_id),
-        partition_offsets::start_offset.eq(from),
-        partition_offsets::next_offset.eq(from),
-        partition_offsets::epoch.eq(partition_offsets::epoch + 1),
-        partition_offsets::halted.eq(None::<String>),
-        partition_offsets::updated_at.eq(now),
-    );
-    let elsewhere = partition_offsets::lineage_id.ne(lineage_id).or(partition_offsets::next_offset.lt(from));
-    let upsert = diesel::insert_into(partition_offsets::table)
-        .values(row)
-        .on_conflict((
-            partition_offsets::consumer_group,
-            partition_offsets::topic,
-            partition_offsets::partition,
-        ))
-        .do_update()
-        .set(moved);
-    let upsert = diesel::query_dsl::methods::FilterDsl::filter(upsert, elsewhere);
-    let Conn::Sqlite(c) = conn else { unreachable!("a spool is an embedded store") };
-    upsert.execute(*c).await?;
-    Ok(())
 }
 
 #[derive(QueryableByName)]

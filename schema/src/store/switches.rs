@@ -39,6 +39,12 @@ impl Extent {
         if number == Self::WHOLE_TOPIC { Self::Topic } else { Self::Partition(number) }
     }
 
+    /// Whether it is about that partition.
+    #[must_use]
+    pub fn covers(self, partition: i32) -> bool {
+        self.partition().is_none_or(|one| one == partition)
+    }
+
     /// The partition's number; null for the whole topic.
     #[must_use]
     pub fn partition(self) -> Option<i32> {

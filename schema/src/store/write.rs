@@ -81,6 +81,11 @@ impl<C> Session<C> {
                 self.known.clear();
                 self.broken = false;
             }
+            // Refused by ourselves, and taken back.
+            Err(WriteError::Store(StoreError::Rejected(_))) => {
+                self.known.clear();
+                self.broken = false;
+            }
             Err(WriteError::Store(_)) => self.known.clear(),
         }
         result

@@ -34,7 +34,7 @@ impl<'s> Line<'s> {
             log: LogRange { low: 0, high: i64::MAX },
             owner: "bench".into(),
             second_look: false,
-            spooled: None,
+            spooled: Vec::new(),
         };
         match store.claim(&request, clock::now()).await? {
             ClaimAnswer::Claimed(claim) => Ok(Self { store, claim }),

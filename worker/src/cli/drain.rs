@@ -58,20 +58,16 @@ pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
         told.store(true, Relaxed);
         std::future::pending().await
     };
-    let complete = tokio::select! {
-        complete = drain::drain(&config, &stand_in, &store, &found, &told) => complete?,
-        () = until_told => false,
-        () = tell_progress(&stand_in, args.json) => false,
+    let not_moved = tokio::select! {
+        not_moved = drain::drain(&config, &stand_in, &store, &found, &told) => not_moved?,
+        () = until_told => Vec::new(),
+        () = tell_progress(&stand_in, args.json) => Vec::new(),
     };
-    if !complete {
-        tell(
-            "not all of it was moved: told to stop, or another worker has claimed a partition; run it again",
-        );
-    }
+    not_moved.iter().for_each(|problem| tell(format_args!("not moved: {problem}")));
     let mut left = drain::look(&stand_in, &store).await?;
     left.retain(|(_, standing)| *standing != Standing::Stored);
     show(&left, args.json)?;
-    Ok(if complete && left.is_empty() { Ending::Done } else { Ending::Failed })
+    Ok(if not_moved.is_empty() && left.is_empty() { Ending::Done } else { Ending::Failed })
 }
 
 /// Says from time to time how much waits. For ever.
@@ -118,6 +114,11 @@ fn text(standing: Standing) -> String {
         Standing::Gap { at } => format!("kept: the database stands at {at}, what is between is not here"),
         Standing::PassedOver { at } => {
             format!("kept: an operator moved the database to {at}, over what is here")
+        }
+        Standing::Paused { at } => format!("kept: paused by an operator, the database stands at {at}"),
+        Standing::Unreadable => "kept: it cannot be read, see the log".into(),
+        Standing::NoPosition => {
+            "kept: the database does not know the group; a worker decides where it starts".into()
         }
         Standing::OtherLog => "kept: the database follows another log by now".into(),
     }

@@ -75,7 +75,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
             ready?;
             health.database.store(true, Relaxed);
         }
-        () = without_database(config, stand_in.as_ref(), &store) => {}
+        () = without_database(config, stand_in.as_ref()) => {}
         () = stop.received() => return Ok(Ending::Done),
     }
     let mut workers = Workers::start(config, &topics, &store, Arc::clone(&pipelines), stand_in.as_ref())?;
@@ -189,10 +189,10 @@ fn observe(
 }
 
 /// Waits until it is clear that the process starts without the database; for ever where nothing stands in for it.
-async fn without_database(config: &Config, stand_in: Option<&StandIn>, store: &Store) {
+async fn without_database(config: &Config, stand_in: Option<&StandIn>) {
     match stand_in {
         Some(stand_in) => {
-            stand_in.takes_over(store, Duration::from_millis(config.store.spool_after_ms)).await;
+            stand_in.takes_over(Duration::from_millis(config.store.spool_after_ms)).await;
         }
         None => std::future::pending().await,
     }

@@ -45,18 +45,16 @@ impl Source for Spooled {
     fn commit(&mut self, _partition: Partition, _next_offset: i64) {}
 }
 
-/// The logs that a spool was filled from, as far as it knows them: Kafka is not asked.
-pub struct SpooledLog(pub Vec<Held>);
+/// The log that a part of a spool was filled from, as far as the spool knows it: Kafka is not asked.
+pub struct SpooledLog(pub Held);
 
 impl Log for SpooledLog {
-    fn describe(&self, partition: Partition) -> Result<(Lineage, LogRange), SourceError> {
-        let held = self.0.iter().find(|held| held.lineage.partition == partition);
-        let unknown = || SourceError::Unreadable(format!("the spool holds nothing of partition {partition}"));
+    fn describe(&self, _partition: Partition) -> Result<(Lineage, LogRange), SourceError> {
         // Whatever the position is, it is the database's own.
-        Ok((held.ok_or_else(unknown)?.lineage.clone(), LogRange { low: 0, high: i64::MAX }))
+        Ok((self.0.lineage.clone(), LogRange { low: 0, high: i64::MAX }))
     }
 
     fn starts(&self, _start: Start) -> Result<Vec<(Lineage, i64)>, SourceError> {
-        Ok(self.0.iter().map(|held| (held.lineage.clone(), held.from)).collect())
+        Ok(vec![(self.0.lineage.clone(), self.0.from)])
     }
 }

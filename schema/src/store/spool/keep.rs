@@ -1,0 +1,151 @@
+//! What is written into a spool: a batch with the position behind it, and where spooling begins. Called by `spool.rs` and `write.rs`.
+//!
+//! What must stay true: spooling of a partition goes on where that ends which follows the database's position without a gap.
+
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use diesel_async::RunQueryDsl;
+
+use super::super::claim::{Lineage, intern_lineage, lock_position};
+use super::super::error::{StoreError, WriteError};
+use super::super::intern::Lookups;
+use super::super::rows::WriteJob;
+use super::super::write::{WriteReport, is_ours, move_position};
+use super::super::{AsyncSqlite, Conn, Wire};
+use super::segments;
+use crate::batch::{RowCounts, SEGMENT_FORMAT};
+use crate::schema::partition_offsets;
+use crate::time::UtcMicros;
+
+/// What a segment takes besides its bytes, on the high side.
+const BESIDES: i64 = 64 << 10;
+
+/// The body of a spool's transaction: the batch as it came, and its position. What its records are worth is decided where all
+/// others are: nothing of it is judged here, and no budget is used up.
+pub(in super::super) async fn keep_in_tx(
+    c: &mut AsyncSqlite,
+    job: &WriteJob<'_>,
+) -> Result<WriteReport, WriteError> {
+    let WriteJob { claim, batch, now, .. } = job;
+    if !is_ours(job, lock_position(Wire::Sqlite(c), claim).await?) {
+        return Err(WriteError::Fenced);
+    }
+    leave_room(c, batch.segment().len()).await?;
+    let key = (
+        segments::consumer_group.eq(&*claim.group),
+        segments::lineage_id.eq(claim.lineage_id),
+        segments::from_offset.eq(batch.from),
+    );
+    let value = (
+        segments::to_offset.eq(batch.to),
+        segments::records.eq(i64::try_from(batch.records.len()).unwrap_or(i64::MAX)),
+        segments::at.eq(*now),
+        segments::format.eq(SEGMENT_FORMAT),
+        segments::body.eq(batch.segment()),
+    );
+    // After the database was set back a segment may start where an older one does: both are of the same log.
+    diesel::insert_into(segments::table)
+        .values((key, value))
+        .on_conflict((segments::consumer_group, segments::lineage_id, segments::from_offset))
+        .do_update()
+        .set(value)
+        .execute(c)
+        .await?;
+    if !move_position(Wire::Sqlite(c), job).await? {
+        return Err(WriteError::Fenced);
+    }
+    Ok(WriteReport {
+        dispositions: batch.dispositions(batch.dead.len()),
+        rows: RowCounts::default(),
+        dead: batch.dead.clone(),
+        attempts: 1,
+        lookups: Lookups::default(),
+    })
+}
+
+/// Refuses what the file's bound leaves no room for: SQLite would, too, but ends the transaction by itself and so hides why.
+async fn leave_room(c: &mut AsyncSqlite, bytes: usize) -> Result<(), StoreError> {
+    let query = diesel::sql_query(
+        "select (m.max_page_count - p.page_count + f.freelist_count) * s.page_size as bytes \
+         from pragma_max_page_count m, pragma_page_count p, pragma_freelist_count f, pragma_page_size s",
+    );
+    let rows: Vec<Room> = query.load(c).await?;
+    let room = rows.iter().map(|room| room.bytes).sum::<i64>();
+    if i64::try_from(bytes).is_ok_and(|bytes| bytes + BESIDES <= room) {
+        return Ok(());
+    }
+    Err(StoreError::Rejected("the spool is full".into()))
+}
+
+#[derive(QueryableByName)]
+struct Room {
+    #[diesel(sql_type = BigInt)]
+    bytes: i64,
+}
+
+/// Lets spooling of a partition go on for a database that stands at `at`.
+pub(super) async fn begin(
+    c: &mut AsyncSqlite,
+    group: &str,
+    lineage: &Lineage,
+    at: i64,
+    now: UtcMicros,
+) -> QueryResult<()> {
+    let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
+    let held = ranges(c, group, lineage_id, at).await?;
+    let from = held.iter().find(|(from, _)| *from <= at).map_or(at, |(_, to)| *to);
+    let row = (
+        partition_offsets::consumer_group.eq(group),
+        partition_offsets::topic.eq(&lineage.topic),
+        partition_offsets::partition.eq(lineage.partition),
+        partition_offsets::lineage_id.eq(lineage_id),
+        partition_offsets::start_offset.eq(from),
+        partition_offsets::next_offset.eq(from),
+        partition_offsets::updated_at.eq(now),
+    );
+    let moved = (
+        partition_offsets::lineage_id.eq(lineage_id),
+        partition_offsets::start_offset.eq(from),
+        partition_offsets::next_offset.eq(from),
+        partition_offsets::epoch.eq(partition_offsets::epoch + 1),
+        partition_offsets::halted.eq(None::<String>),
+        partition_offsets::updated_at.eq(now),
+    );
+    let elsewhere = partition_offsets::lineage_id.ne(lineage_id).or(partition_offsets::next_offset.ne(from));
+    let upsert = diesel::insert_into(partition_offsets::table)
+        .values(row)
+        .on_conflict((
+            partition_offsets::consumer_group,
+            partition_offsets::topic,
+            partition_offsets::partition,
+        ))
+        .do_update()
+        .set(moved);
+    diesel::query_dsl::methods::FilterDsl::filter(upsert, elsewhere).execute(c).await?;
+    Ok(())
+}
+
+/// What can be read behind `at`, in order, without the borders between segments that follow each other.
+pub(super) async fn ranges(
+    c: &mut AsyncSqlite,
+    group: &str,
+    lineage_id: i32,
+    at: i64,
+) -> QueryResult<Vec<(i64, i64)>> {
+    let rows = segments::table
+        .filter(segments::consumer_group.eq(group))
+        .filter(segments::lineage_id.eq(lineage_id))
+        .filter(segments::to_offset.gt(at))
+        .filter(segments::format.gt(0))
+        .order((segments::from_offset, segments::to_offset))
+        .select((segments::from_offset, segments::to_offset));
+    let rows: Vec<(i64, i64)> = rows.load(c).await?;
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for (from, to) in rows {
+        match ranges.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            Some(_) | None => ranges.push((from, to)),
+        }
+    }
+    Ok(ranges)
+}
