@@ -51,7 +51,7 @@ OUTAGE ?= 60
 
 faults: ## Run the tests of single faults, with PostgreSQL away for OUTAGE=60 seconds
 	LEDGERLINE_TEST_OUTAGE_SECONDS=$(OUTAGE) scripts/services run -- \
-	    cargo test -p ledgerline-worker --test suite -- --nocapture faults
+	    cargo test -p ledgerline-worker --test suite -- --nocapture faults spool
 
 SEEDS ?=
 SECONDS ?=
