@@ -67,16 +67,9 @@ async fn methods(setup: &Setup, database: &Database) -> &'static [&'static str] 
     if database.is_sqlite() {
         return &[];
     }
-    let version =
-        std::process::Command::new("pg_dump").arg("--version").output().expect("pg_dump is installed");
-    let version = String::from_utf8_lossy(&version.stdout).into_owned();
-    let digits = version.split(") ").nth(1).expect("a version").split(['.', ' ']).next().expect("a number");
-    let server = number(database, "current_setting('server_version_num')::int / 10000").await;
-    if digits.parse::<i64>().expect("a number") >= server {
-        return &["pg_dump", "copy"];
-    }
+    let Some((installed, server)) = database.newer_than_pg_dump().await else { return &["pg_dump", "copy"] };
     let (_folder, backup) = place();
-    let because = format!("pg_dump is of version {digits}, and the server of {server}");
+    let because = format!("pg_dump is of version {installed}, and the server of {server}");
     refused(&setup.run(&["db", "backup", &backup, "--method", "pg_dump"]), 1, &because);
     &["copy"]
 }
