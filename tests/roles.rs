@@ -243,6 +243,11 @@ async fn every_other_role_has_its_own_task() {
     merges_are_for_operators(&roles).await;
     upkeep_is_for_the_owner_or_for_maintenance(&roles).await;
     backups_are_for_readers_and_restores_for_the_owner(&roles).await;
+    sessions_have_their_settings(&roles).await;
+    roles.drop_now().await;
+}
+
+async fn sessions_have_their_settings(roles: &Roles) {
     for (setting, value) in [
         ("statement_timeout", "30s"),
         ("lock_timeout", "5s"),
@@ -257,7 +262,6 @@ async fn every_other_role_has_its_own_task() {
             .expect("a setting");
         assert_eq!(found.get::<_, &str>(0), value, "{setting}");
     }
-    roles.drop_now().await;
 }
 
 /// `games merge` as the roles: the operator may, the worker is told that it may not.

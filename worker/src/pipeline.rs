@@ -49,7 +49,7 @@ enum Answer {
     /// What happened.
     Event(Event),
     /// A batch out of the spool.
-    Segment(Partition, Assignment, Batch),
+    Segment(Partition, Assignment, Arc<Batch>),
 }
 
 /// One topic's line.
@@ -198,7 +198,7 @@ impl<S: Source> Pipeline<S> {
                 if self.protocol.is_fetching(partition, assignment)
                     && let Some(lane) = self.lanes.get_mut(&partition)
                 {
-                    lane.in_flight = Some(Arc::new(batch));
+                    lane.in_flight = Some(batch);
                 }
                 self.feed(Event::Fetched(partition, assignment, FetchOutcome::Segment(to)));
             }

@@ -86,7 +86,7 @@ impl<S: Source> Pipeline<S> {
         let unknown = Answer::Event(Event::Fetched(partition, assignment, FetchOutcome::Unknown));
         self.spawn_answer(unknown, async move {
             match claimant.fetch(&claim, kind).await {
-                Ok(Some(batch)) => Answer::Segment(partition, assignment, batch),
+                Ok(Some(batch)) => Answer::Segment(partition, assignment, Arc::new(batch)),
                 Ok(None) => Answer::Event(Event::Fetched(partition, assignment, FetchOutcome::Nothing)),
                 Err(error) => {
                     let error = format!("{error:#}");
