@@ -199,6 +199,12 @@ async fn what_was_given_up_is_kept(lab: &Lab) {
     Line::open(&lab.store, KIND).await;
     lab.store.accept_loss(&order(), &kafka(4, 9), None).await.expect("a loss");
     assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (0, vec![(0, 4)]));
+    Line::open(&lab.store, KIND).await.write(&quotes(4..8)).await;
+    assert_eq!(
+        (drop_stored(&spool, lab).await, waiting(&spool).await),
+        (0, vec![(0, 4)]),
+        "later ones do not count"
+    );
 }
 
 async fn a_gap_before_the_spool_halts_by_name_and_can_be_given_up(lab: &Lab) {

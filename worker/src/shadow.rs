@@ -70,7 +70,5 @@ fn holds(range: LogRange, next: i64) -> bool {
 /// Where the live group stands in this log.
 fn live_position(rows: &[PartitionState], live: &str, now: &Lineage) -> Option<i64> {
     let row = rows.iter().find(|row| row.group == live && row.partition == now.partition)?;
-    let both_known = !row.topic_id.is_empty() && !now.topic_id.is_empty();
-    let same = row.cluster_id == now.cluster_id && (!both_known || row.topic_id == now.topic_id);
-    same.then_some(row.next_offset)
+    row.lineage().is_same_log(now).then_some(row.next_offset)
 }

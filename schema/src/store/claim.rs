@@ -29,15 +29,19 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Whether both are the same log. A broker that starts to tell ids, or one that stops, has not made the topic again.
+    /// Whether both are the same log.
     #[must_use]
     pub fn is_same_log(&self, other: &Self) -> bool {
-        let both_known = !self.topic_id.is_empty() && !other.topic_id.is_empty();
-        let same_topic = !both_known || self.topic_id == other.topic_id;
-        same_topic
+        same_incarnation(&self.topic_id, &other.topic_id) != Some(false)
             && (&self.cluster_id, &self.topic, self.partition)
                 == (&other.cluster_id, &other.topic, other.partition)
     }
+}
+
+/// Whether two ids are of the same incarnation of a topic; null where one is not told: a broker that starts to tell ids, or one that
+/// stops, has not made the topic again.
+fn same_incarnation(one: &str, other: &str) -> Option<bool> {
+    (!one.is_empty() && !other.is_empty()).then_some(one == other)
 }
 
 /// What the log holds now: offsets in [low, high).
@@ -286,9 +290,8 @@ fn find_halt(stored: &Stored, request: &ClaimRequest, next: i64) -> Option<Halt>
     if stored.cluster_id != now.cluster_id {
         return Some(Halt::OtherCluster);
     }
-    // A broker that starts to tell ids, or one that stops, has not made the topic again.
-    let both_known = !stored.topic_id.is_empty() && !now.topic_id.is_empty();
-    if both_known && stored.topic_id != now.topic_id {
+    let same_topic = same_incarnation(&stored.topic_id, &now.topic_id);
+    if same_topic == Some(false) {
         return Some(Halt::TopicRecreated);
     }
     if next < low {
@@ -302,7 +305,7 @@ fn find_halt(stored: &Stored, request: &ClaimRequest, next: i64) -> Option<Halt>
         return None;
     }
     let detail = format!("position {next} lies beyond the end of the log, {high}");
-    Some(if both_known { Halt::LogTruncated { detail } } else { Halt::AheadOfLog { detail } })
+    Some(if same_topic.is_some() { Halt::LogTruncated { detail } } else { Halt::AheadOfLog { detail } })
 }
 
 /// A position beyond the end may only be newer than the end that was read before it: looked at twice before it is remembered.

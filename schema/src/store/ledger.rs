@@ -78,10 +78,16 @@ impl Store {
     }
 }
 
-/// Whether the ranges, in order, leave no offset of [from, to) out.
-pub(super) fn covers(ranges: &[(i64, i64)], from: i64, to: i64) -> bool {
-    let reached = ranges.iter().fold(from, |at, (start, end)| if *start <= at { at.max(*end) } else { at });
-    reached >= to
+/// Ranges in order, without the borders between those that meet or overlap.
+pub(super) fn joined(ranges: &[(i64, i64)]) -> Vec<(i64, i64)> {
+    let mut joined: Vec<(i64, i64)> = Vec::new();
+    for (from, to) in ranges {
+        match joined.last_mut() {
+            Some(last) if *from <= last.1 => last.1 = last.1.max(*to),
+            Some(_) | None => joined.push((*from, *to)),
+        }
+    }
+    joined
 }
 
 /// Extends the ledger. Answers false where the row of this hour does not end at `from`: the range is not ours to add.

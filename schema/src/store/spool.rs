@@ -12,14 +12,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Integer, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
-use super::claim::{Lineage, intern_lineage};
+use super::claim::Lineage;
 use super::config::PoolConfig;
 use super::error::StoreError;
+use super::ledger::joined;
 use super::sqlite::SqliteManager;
-use super::{AsyncSqlite, Conn, Store, ledger, pool};
+use super::{AsyncSqlite, Conn, Store, pool};
+use crate::schema::lineages;
 use crate::sql_types::UtcTimestamp;
 use crate::time::UtcMicros;
 
@@ -43,7 +45,9 @@ diesel::table! {
     }
 }
 
-/// Segments that are dropped at once.
+diesel::allow_tables_to_appear_in_same_query!(segments, lineages);
+
+/// Segments that are dropped at once, of each range of the ledger.
 const AT_A_TIME: i64 = 2_000;
 /// Never: a connection that is replaced gives the file out of its hands.
 const NEVER_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
@@ -75,20 +79,35 @@ pub struct Held {
 }
 
 /// One batch that waits.
-#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = segments)]
 pub struct Segment {
     /// Its first offset.
-    #[diesel(sql_type = BigInt, column_name = from_offset)]
+    #[diesel(column_name = from_offset)]
     pub from: i64,
     /// One past its last offset.
-    #[diesel(sql_type = BigInt, column_name = to_offset)]
+    #[diesel(column_name = to_offset)]
     pub to: i64,
     /// How its bytes are written.
-    #[diesel(sql_type = Integer)]
     pub format: i32,
     /// [`crate::batch::Batch::from_segment`] reads them.
-    #[diesel(sql_type = Binary)]
     pub body: Vec<u8>,
+}
+
+/// Selects the segments of one group in one log.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn of_log<'a>(group: &'a str, lineage: &'a Lineage) -> _ {
+    let cluster_id: &'a str = lineage.cluster_id.as_str();
+    let topic_id: &'a str = lineage.topic_id.as_str();
+    let topic: &'a str = lineage.topic.as_str();
+    let partition: i32 = lineage.partition;
+    let log = lineages::table
+        .filter(lineages::cluster_id.eq(cluster_id))
+        .filter(lineages::topic_id.eq(topic_id))
+        .filter(lineages::topic.eq(topic))
+        .filter(lineages::partition.eq(partition))
+        .select(lineages::id);
+    segments::consumer_group.eq(group).and(segments::lineage_id.nullable().eq(log.single_value()))
 }
 
 impl Spool {
@@ -174,24 +193,15 @@ impl Spool {
         lineage: &Lineage,
         position: i64,
     ) -> Result<Option<Segment>, StoreError> {
-        let query = diesel::sql_query(
-            "select s.from_offset, s.to_offset, s.format, s.body \
-             from segments s join lineages l on l.id = s.lineage_id \
-             where s.consumer_group = ? and l.cluster_id = ? and l.topic_id = ? and l.topic = ? and l.partition = ? \
-               and s.from_offset <= ? and s.to_offset > ? and s.format > 0 \
-             order by s.to_offset desc limit 1",
-        );
-        let query = query
-            .bind::<Text, _>(group)
-            .bind::<Text, _>(&lineage.cluster_id)
-            .bind::<Text, _>(&lineage.topic_id)
-            .bind::<Text, _>(&lineage.topic)
-            .bind::<Integer, _>(lineage.partition)
-            .bind::<BigInt, _>(position)
-            .bind::<BigInt, _>(position);
+        let rows = segments::table
+            .filter(of_log(group, lineage))
+            .filter(segments::from_offset.le(position))
+            .filter(segments::to_offset.gt(position))
+            .filter(segments::format.gt(0))
+            .order(segments::to_offset.desc())
+            .select(Segment::as_select());
         let mut session = self.store.checkout().await?;
-        let rows: Vec<Segment> = query.load(sqlite(session.conn())).await?;
-        Ok(rows.into_iter().next())
+        Ok(rows.first(sqlite(session.conn())).await.optional()?)
     }
 
     /// Drops segments that start before `position` and that these ranges of the database's ledger cover
@@ -206,21 +216,25 @@ impl Spool {
         position: i64,
         stored: &[(i64, i64)],
     ) -> Result<usize, StoreError> {
-        let ranges = self.before(group, lineage, position).await?;
-        let is_stored = |range: &&(i64, i64)| ledger::covers(stored, range.0, range.1);
-        let gone: Vec<i64> = ranges.iter().filter(is_stored).map(|(from, _)| *from).collect();
-        if gone.is_empty() {
-            return Ok(0);
-        }
         let mut session = self.store.checkout().await?;
         let c = sqlite(session.conn());
-        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
-        let rows = segments::table
-            .filter(segments::consumer_group.eq(group))
-            .filter(segments::lineage_id.eq(lineage_id))
-            .filter(segments::from_offset.eq_any(&gone));
-        let dropped = diesel::delete(rows).execute(c).await?;
-        c.batch_execute("pragma incremental_vacuum").await?; // the room on the disk is others' again
+        let mut dropped = 0;
+        for (from, to) in joined(stored) {
+            let rows = segments::table
+                .filter(of_log(group, lineage))
+                .filter(segments::from_offset.ge(from))
+                .filter(segments::from_offset.lt(position))
+                .filter(segments::to_offset.le(to))
+                .limit(AT_A_TIME)
+                .select(segments::from_offset);
+            let gone: Vec<i64> = rows.load(c).await?;
+            let rows =
+                segments::table.filter(of_log(group, lineage)).filter(segments::from_offset.eq_any(&gone));
+            dropped += diesel::delete(rows).execute(c).await?;
+        }
+        if dropped > 0 {
+            c.batch_execute("pragma incremental_vacuum").await?; // the room on the disk is others' again
+        }
         Ok(dropped)
     }
 
@@ -231,9 +245,7 @@ impl Spool {
     /// The file cannot be read.
     pub async fn ranges(&self, group: &str, lineage: &Lineage) -> Result<Vec<(i64, i64)>, StoreError> {
         let mut session = self.store.checkout().await?;
-        let c = sqlite(session.conn());
-        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
-        Ok(keep::ranges(c, group, lineage_id, 0).await?)
+        Ok(keep::ranges(sqlite(session.conn()), group, lineage, 0).await?)
     }
 
     /// Where the first segment of one group and log starts.
@@ -241,36 +253,12 @@ impl Spool {
     /// # Errors
     /// The file cannot be read.
     pub async fn first(&self, group: &str, lineage: &Lineage) -> Result<Option<i64>, StoreError> {
-        let mut session = self.store.checkout().await?;
-        let c = sqlite(session.conn());
-        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
         let rows = segments::table
-            .filter(segments::consumer_group.eq(group))
-            .filter(segments::lineage_id.eq(lineage_id))
+            .filter(of_log(group, lineage))
             .order(segments::from_offset)
-            .limit(1)
             .select(segments::from_offset);
-        let rows: Vec<i64> = rows.load(c).await?;
-        Ok(rows.into_iter().next())
-    }
-
-    async fn before(
-        &self,
-        group: &str,
-        lineage: &Lineage,
-        position: i64,
-    ) -> Result<Vec<(i64, i64)>, StoreError> {
         let mut session = self.store.checkout().await?;
-        let c = sqlite(session.conn());
-        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
-        let rows = segments::table
-            .filter(segments::consumer_group.eq(group))
-            .filter(segments::lineage_id.eq(lineage_id))
-            .filter(segments::from_offset.lt(position))
-            .order(segments::from_offset)
-            .limit(AT_A_TIME)
-            .select((segments::from_offset, segments::to_offset));
-        Ok(rows.load(c).await?)
+        Ok(rows.first(sqlite(session.conn())).await.optional()?)
     }
 
     /// Keeps a segment that cannot be read, and looks past it from now on, until the file is opened again.
@@ -283,11 +271,11 @@ impl Spool {
         lineage: &Lineage,
         segment: &Segment,
     ) -> Result<(), StoreError> {
+        let row =
+            segments::table.filter(of_log(group, lineage)).filter(segments::from_offset.eq(segment.from));
+        let aside = diesel::update(row).set(segments::format.eq(-segment.format.abs()));
         let mut session = self.store.checkout().await?;
-        let c = sqlite(session.conn());
-        let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
-        let row = segments::table.find((group, lineage_id, segment.from));
-        diesel::update(row).set(segments::format.eq(-segment.format.abs())).execute(c).await?;
+        aside.execute(sqlite(session.conn())).await?;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use diesel::sql_types::BigInt;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::chain::{Jump, check_segments};
+use super::claim::Lineage;
 use super::error::StoreError;
 use super::{Conn, Store, audit, positions, removals, with_conn};
 use crate::schema::{
@@ -53,6 +54,17 @@ pub struct LedgerSegment {
 }
 
 impl LedgerSegment {
+    /// The log that it counts in.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        Lineage {
+            cluster_id: self.cluster_id.clone(),
+            topic_id: self.topic_id.clone(),
+            topic: self.topic.clone(),
+            partition: self.partition,
+        }
+    }
+
     /// The two as one, where `next` goes on where this one ends; else null.
     #[must_use]
     pub fn joined(&self, next: &Self) -> Option<Self> {

@@ -210,8 +210,7 @@ async fn is_same_log(config: &Config, segment: &LedgerSegment) -> anyhow::Result
     let log = KafkaLog::new(&config.kafka, &segment.topic)?;
     let partition = segment.partition;
     let (now, _) = tokio::task::spawn_blocking(move || log.describe(partition)).await??;
-    let both_known = !now.topic_id.is_empty() && !segment.topic_id.is_empty();
-    Ok(now.cluster_id == segment.cluster_id && (!both_known || now.topic_id == segment.topic_id))
+    Ok(segment.lineage().is_same_log(&now))
 }
 
 /// A plain reader of one range: no group, no protocol, nothing of the line but the contracts.

@@ -19,9 +19,17 @@ use crate::writer;
 impl<S: Source> Pipeline<S> {
     pub(super) fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Claim(partition, assignment) => self.claim(partition, assignment),
+            Command::Claim(partition, assignment) => {
+                let claimant = self.claimant.clone();
+                self.claim(partition, assignment, async move { claimant.claim(partition).await });
+            }
             Command::ClaimSpool(partition, assignment, known) => {
-                self.claim_spool(partition, assignment, known)
+                let claimant = self.claimant.clone();
+                self.claim(
+                    partition,
+                    assignment,
+                    async move { claimant.claim_spool(partition, known).await },
+                );
             }
             Command::Fetch(partition, assignment, claim) => self.fetch(partition, assignment, claim),
             Command::Consume(partition, offset) => self.consume(partition, offset),
@@ -61,19 +69,26 @@ impl<S: Source> Pipeline<S> {
         }
     }
 
-    fn claim(&self, partition: Partition, assignment: Assignment) {
-        let (claimant, topic) = (self.claimant.clone(), self.topic.name.clone());
-        self.spawn(Event::ClaimAnswered(partition, assignment, ClaimOutcome::Unknown), async move {
-            let outcome = claimant.claim(partition).await;
-            Event::ClaimAnswered(partition, assignment, claimed(outcome, &topic, partition))
-        });
-    }
-
-    fn claim_spool(&self, partition: Partition, assignment: Assignment, known: Option<i64>) {
-        let (claimant, topic) = (self.claimant.clone(), self.topic.name.clone());
-        self.spawn(Event::ClaimAnswered(partition, assignment, ClaimOutcome::Unknown), async move {
-            let outcome = claimant.claim_spool(partition, known).await;
-            Event::ClaimAnswered(partition, assignment, claimed(outcome, &topic, partition))
+    /// A claim that fails says nothing and is tried again.
+    fn claim(
+        &self,
+        partition: Partition,
+        assignment: Assignment,
+        outcome: impl Future<Output = anyhow::Result<ClaimOutcome>> + Send + 'static,
+    ) {
+        let topic = self.topic.name.clone();
+        let answered = move |outcome| Event::ClaimAnswered(partition, assignment, outcome);
+        self.spawn(answered(ClaimOutcome::Unknown), async move {
+            answered(outcome.await.unwrap_or_else(|error| {
+                let error = format!("{error:#}");
+                tracing::warn!(
+                    kafka.topic = topic,
+                    kafka.partition = partition,
+                    error,
+                    "cannot claim, trying again"
+                );
+                ClaimOutcome::Unknown
+            }))
         });
     }
 
@@ -190,13 +205,4 @@ impl<S: Source> Pipeline<S> {
             let _ = answer.send(event);
         });
     }
-}
-
-/// What became of a claim; one that failed says nothing and is tried again.
-fn claimed(outcome: anyhow::Result<ClaimOutcome>, topic: &str, partition: Partition) -> ClaimOutcome {
-    outcome.unwrap_or_else(|error| {
-        let error = format!("{error:#}");
-        tracing::warn!(kafka.topic = topic, kafka.partition = partition, error, "cannot claim, trying again");
-        ClaimOutcome::Unknown
-    })
 }

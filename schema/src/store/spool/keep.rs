@@ -9,10 +9,11 @@ use diesel_async::RunQueryDsl;
 use super::super::claim::{Lineage, intern_lineage, lock_position};
 use super::super::error::{StoreError, WriteError};
 use super::super::intern::Lookups;
+use super::super::ledger::joined;
 use super::super::rows::WriteJob;
 use super::super::write::{WriteReport, is_ours, move_position};
 use super::super::{AsyncSqlite, Conn, Wire};
-use super::segments;
+use super::{of_log, segments};
 use crate::batch::{RowCounts, SEGMENT_FORMAT};
 use crate::schema::partition_offsets;
 use crate::time::UtcMicros;
@@ -92,7 +93,7 @@ pub(super) async fn begin(
     now: UtcMicros,
 ) -> QueryResult<()> {
     let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
-    let held = ranges(c, group, lineage_id, at).await?;
+    let held = ranges(c, group, lineage, at).await?;
     let from = held.iter().find(|(from, _)| *from <= at).map_or(at, |(_, to)| *to);
     let row = (
         partition_offsets::consumer_group.eq(group),
@@ -129,23 +130,15 @@ pub(super) async fn begin(
 pub(super) async fn ranges(
     c: &mut AsyncSqlite,
     group: &str,
-    lineage_id: i32,
+    lineage: &Lineage,
     at: i64,
 ) -> QueryResult<Vec<(i64, i64)>> {
     let rows = segments::table
-        .filter(segments::consumer_group.eq(group))
-        .filter(segments::lineage_id.eq(lineage_id))
+        .filter(of_log(group, lineage))
         .filter(segments::to_offset.gt(at))
         .filter(segments::format.gt(0))
         .order((segments::from_offset, segments::to_offset))
         .select((segments::from_offset, segments::to_offset));
     let rows: Vec<(i64, i64)> = rows.load(c).await?;
-    let mut ranges: Vec<(i64, i64)> = Vec::new();
-    for (from, to) in rows {
-        match ranges.last_mut() {
-            Some(last) if from <= last.1 => last.1 = last.1.max(to),
-            Some(_) | None => ranges.push((from, to)),
-        }
-    }
-    Ok(ranges)
+    Ok(joined(&rows))
 }

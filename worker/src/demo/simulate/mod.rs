@@ -190,7 +190,7 @@ impl Simulation {
         if self.articles == 0 || !self.rng.random_bool(REVISED) {
             self.articles += 1;
         }
-        let (time, number) = (self.now().to_string(), self.articles);
+        let (id, time, number) = (self.next_id(), self.now().to_string(), self.articles);
         let game = &self.games[(number as usize * 37) % self.games.len()];
         let url = format!("https://news.example/{}/{number}", self.run);
         let title = format!("Line watch {number}: {} at {}", game.away, game.home);
@@ -204,11 +204,9 @@ impl Simulation {
             language: "en",
             tags: &[game.league.slug, "odds"],
         };
-        let id = format!("{}-{:x}", self.run, self.ids);
         let envelope = Envelope { id: &id, source: "sim-wire", time: &time, poll: "" };
         let value = Some(envelope.write(EventKind::Article.event_type(), data));
         let key = format!("{:x}", Sha256::digest(&url)).into();
-        self.ids += 1;
         self.ready.push_back(Simulated { kind: EventKind::Article, key, value, quotes: 0 });
     }
 
