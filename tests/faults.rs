@@ -5,26 +5,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::eventually;
 use crate::support::kafka::{self, Load, Record};
 use crate::support::postgres::{Database, connect};
-use crate::support::scenes::{clean, get, logged, odds, records, some_progress, stored};
+use crate::support::scenes::{clean, get, load, logged, odds, outage, records, some_progress, stored};
 use crate::support::servers::{Kafka, Postgres};
 use crate::support::worker::{Setup, Worker};
-use crate::support::{eventually, optional};
-
-/// How long PostgreSQL is away; `make outage` takes a minute.
-fn outage() -> Duration {
-    let seconds = optional("LEDGERLINE_TEST_OUTAGE_SECONDS").and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(8))
-}
 
 /// Short server timeouts, so that a test is not spent on waiting for them.
 const SHORT: &str = "idle_in_transaction_timeout_ms = 2000\nlock_timeout_ms = 1000";
-
-fn load(number: usize) -> Record {
-    let (game, second) = (number % 500, number / 500);
-    Record::of(&format!("test:game-{game}"), odds(game, second).to_string())
-}
 
 /// A database on a server of the test's own.
 async fn own_database(postgres: &Postgres) -> Database {

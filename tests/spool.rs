@@ -9,23 +9,12 @@ use diesel::{Connection, SqliteConnection};
 use ledgerline_worker::config::Config;
 use serde_json::{Value, json};
 
+use crate::support::eventually;
 use crate::support::kafka::{self, Load, Record};
 use crate::support::postgres::Database;
-use crate::support::scenes::{clean, get, logged, odds, records, some_progress, stored};
+use crate::support::scenes::{clean, get, load, logged, outage, records, some_progress, stored};
 use crate::support::servers::Postgres;
 use crate::support::worker::{Setup, Worker};
-use crate::support::{eventually, optional};
-
-/// How long PostgreSQL is away; `make faults` takes a minute.
-fn outage() -> Duration {
-    let seconds = optional("LEDGERLINE_TEST_OUTAGE_SECONDS").and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(8))
-}
-
-fn load(number: usize) -> Record {
-    let (game, second) = (number % 500, number / 500);
-    Record::of(&format!("test:game-{game}"), odds(game, second).to_string())
-}
 
 /// A worker with a spool, its database on a server of the test's own.
 struct Scene {
@@ -65,6 +54,17 @@ impl Scene {
         stored(&self.database, &self.topic, self.partitions).await;
     }
 
+    /// Stops the load: all of it is stored, out of the spool too. Answers how many records it was.
+    async fn all_is_stored(&self, mut worker: Worker, load: Load) -> usize {
+        let sent = load.stop();
+        self.stored().await;
+        until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
+        assert!(worker.stop().await.success());
+        assert_eq!(self.database.number("select sum(applied) from offset_ledger").await, sent as i64);
+        self.must_equal_an_undisturbed_run().await;
+        sent
+    }
+
     /// Every record is stored once, and a second group that nothing ever disturbed reads the same.
     async fn must_equal_an_undisturbed_run(&self) {
         clean(&self.setup);
@@ -100,7 +100,7 @@ async fn ingested(worker: &Worker) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_spool_ingest_goes_on_while_the_database_is_away() {
     let mut scene = Scene::new(4, 64).await;
-    let mut worker = scene.setup.start();
+    let worker = scene.setup.start();
     let load = Load::start(&scene.setup.brokers, &scene.topic, 2_000, load);
     some_progress(&scene.database, 20_000).await;
 
@@ -109,6 +109,7 @@ async fn with_a_spool_ingest_goes_on_while_the_database_is_away() {
     until_metric(&worker, "ledgerline_spooling", |on| on == 1.0).await;
     until_metric(&worker, "ledgerline_spooled_records_total", |records| records > 0.0).await;
     let first = away.elapsed();
+    let before = metric(&worker, "ledgerline_records_settled_total").await;
     let ready = get(&worker.address().await, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("\"spooling\":true"), "{ready}");
     let (mut longest, mut seen, mut since) = (Duration::ZERO, ingested(&worker).await, Instant::now());
@@ -121,12 +122,15 @@ async fn with_a_spool_ingest_goes_on_while_the_database_is_away() {
             (seen, since) = (now, Instant::now());
         }
     }
+    // PostgreSQL is still away: what was produced until now has come in, too.
+    let produced = scene.ends() as f64;
+    until_metric(&worker, "ledgerline_spooled_records_total", |spooled| before + spooled >= produced).await;
     scene.postgres.start_again().await;
     let back = Instant::now();
     until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
     let drained = back.elapsed();
-    let sent = load.stop();
-    scene.stored().await;
+    assert_eq!(worker.log().matches("partitions revoked").count(), 0, "no rebalance");
+    let sent = scene.all_is_stored(worker, load).await;
     println!(
         "away {:?}: {sent} records, {seen} of them spooled; the first after {:.1} s, then never more than {:.1} s without; \
          drained {:.1} s after it was back",
@@ -135,10 +139,6 @@ async fn with_a_spool_ingest_goes_on_while_the_database_is_away() {
         longest.as_secs_f64(),
         drained.as_secs_f64()
     );
-    assert_eq!(worker.log().matches("partitions revoked").count(), 0, "no rebalance");
-    assert!(worker.stop().await.success());
-    assert_eq!(scene.database.number("select sum(applied) from offset_ledger").await, sent as i64);
-    scene.must_equal_an_undisturbed_run().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,13 +160,8 @@ async fn a_worker_that_is_killed_ten_times_in_an_outage_and_after_it_loses_nothi
         worker.kill();
         worker = scene.setup.start();
     }
-    let sent = load.stop();
-    scene.stored().await;
-    until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
-    assert!(worker.stop().await.success());
+    let sent = scene.all_is_stored(worker, load).await;
     println!("{sent} records, the worker killed ten times");
-    assert_eq!(scene.database.number("select sum(applied) from offset_ledger").await, sent as i64);
-    scene.must_equal_an_undisturbed_run().await;
 }
 
 /// Spools all that is in the topic, with PostgreSQL away, and ends.
@@ -243,6 +238,9 @@ async fn what_another_worker_has_stored_meanwhile_is_dropped_and_only_the_rest_i
     let mut worker = without_spool(&scene, "[topics.odds.batch]\nrows = 30\nage_ms = 20\n");
     some_progress(&scene.database, 260).await;
     worker.kill();
+    let looked = waiting(&scene, &["--dry-run"]);
+    assert_eq!((looked.0, looked.1.len()), (Some(0), 1));
+    assert_eq!(waiting(&scene, &["--dry-run"]), looked, "who only looks drops nothing");
     let (code, rows) = waiting(&scene, &[]);
     assert_eq!((code, rows), (Some(0), Vec::new()));
     scene.must_equal_an_undisturbed_run().await;
@@ -300,6 +298,8 @@ async fn a_damaged_segment_is_read_from_kafka_and_an_operators_pause_is_heeded()
     let (code, rows) = waiting(&scene, &[]);
     assert_eq!((code, &rows[0]["standing"]), (Some(1), &json!("paused")), "{rows:?}");
     scene.setup.must(&["resume", &scene.topic, "--reason", "a test"]);
+    let (code, rows) = waiting(&scene, &[]);
+    assert_eq!((code, &rows[0]["standing"]), (Some(1), &json!("unreadable")), "it ends: {rows:?}");
 
     let mut worker = scene.setup.start();
     scene.stored().await;
@@ -313,25 +313,20 @@ async fn a_damaged_segment_is_read_from_kafka_and_an_operators_pause_is_heeded()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_spool_waits_and_loses_nothing() {
     let mut scene = Scene::new(2, 1).await;
-    let mut worker = scene.setup.start();
+    let worker = scene.setup.start();
     let load = Load::start(&scene.setup.brokers, &scene.topic, 4_000, load);
     some_progress(&scene.database, 5_000).await;
     scene.postgres.stop_immediate().await;
     logged(&worker, "the spool is full", 2).await;
     until_metric(&worker, "ledgerline_spooled_records_total", |records| records > 0.0).await;
     scene.postgres.start_again().await;
-    let sent = load.stop();
-    scene.stored().await;
-    until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
-    assert!(worker.stop().await.success());
-    assert_eq!(scene.database.number("select sum(applied) from offset_ledger").await, sent as i64);
-    scene.must_equal_an_undisturbed_run().await;
+    scene.all_is_stored(worker, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_goes_away_again_in_the_middle_of_draining_loses_nothing() {
     let mut scene = Scene::new(2, 64).await;
-    let mut worker = scene.setup.start();
+    let worker = scene.setup.start();
     let load = Load::start(&scene.setup.brokers, &scene.topic, 4_000, load);
     some_progress(&scene.database, 5_000).await;
     for round in 0..3 {
@@ -343,12 +338,7 @@ async fn a_database_that_goes_away_again_in_the_middle_of_draining_loses_nothing
         logged(&worker, "the database is back", round + 1).await;
         until_metric(&worker, "ledgerline_spool_segments", |segments| segments > 0.0).await;
     }
-    let sent = load.stop();
-    scene.stored().await;
-    until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
-    assert!(worker.stop().await.success());
-    assert_eq!(scene.database.number("select sum(applied) from offset_ledger").await, sent as i64);
-    scene.must_equal_an_undisturbed_run().await;
+    scene.all_is_stored(worker, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

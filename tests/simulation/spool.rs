@@ -38,11 +38,18 @@ const STILL: usize = 60;
 pub struct Disk([Waiting; PARTITIONS]);
 
 impl Disk {
-    /// Spooling goes on here, unless it stands behind it already in the same log.
-    fn begin(&mut self, partition: Partition, lineage: usize, next: i64) {
-        let place = &mut self.0[slot(partition)].place;
+    /// Spooling goes on where the database stands, or behind what waits and follows that without a gap.
+    fn begin(&mut self, partition: Partition, lineage: usize, at: i64) {
+        let Waiting { place, segments } = &mut self.0[slot(partition)];
+        let mut held: Vec<(i64, i64)> = segments
+            .iter()
+            .filter(|batch| batch.incarnation == lineage && batch.to > at)
+            .map(|batch| (batch.from, batch.to))
+            .collect();
+        held.sort_unstable();
+        let next = held.iter().fold(at, |end, (from, to)| if *from <= end { end.max(*to) } else { end });
         let epoch = place.map_or(0, |place| place.epoch + 1);
-        if place.is_none_or(|place| place.lineage != lineage || place.next < next) {
+        if place.is_none_or(|place| (place.lineage, place.next) != (lineage, next)) {
             *place = Some(Place { lineage, next, epoch });
         }
     }
@@ -159,7 +166,12 @@ impl World {
             return task.wrote(WriteOutcome::Fenced);
         };
         place.next = batch.to;
-        waiting.segments.push(Rc::clone(batch));
+        let same = |held: &Rc<Batch>| (held.incarnation, held.from) == (batch.incarnation, batch.from);
+        match waiting.segments.iter_mut().find(|held| same(held)) {
+            Some(held) if held.to >= batch.to => {}
+            Some(held) => *held = Rc::clone(batch),
+            None => waiting.segments.push(Rc::clone(batch)),
+        }
         self.saw(Seen::Spooled);
         task.wrote(WriteOutcome::Committed)
     }

@@ -3,7 +3,7 @@
 use ledgerline_schema::batch::{Batch, Dispositions};
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{
-    ClaimAnswer, ClaimRequest, Halt, Lineage, LogNow, LogRange, Order, Spool, WriteError,
+    ClaimAnswer, ClaimRequest, Halt, Lineage, LogNow, LogRange, Order, Spool, Store, WriteError,
 };
 
 use super::lab::{At, Lab, Line, claim, lineage, now, odds, request};
@@ -16,6 +16,7 @@ on_both! {
     only_what_the_ledger_accounts_for_is_dropped,
     a_log_whose_id_was_not_always_told_is_the_same_log,
     what_was_given_up_is_kept,
+    what_a_reset_took_back_is_no_proof,
     a_gap_before_the_spool_halts_by_name_and_can_be_given_up,
 }
 
@@ -33,9 +34,14 @@ async fn begin(spool: &Spool, from: i64) {
 
 /// A line into the spool, which goes on where the spool stands.
 async fn line(spool: &Spool) -> Line<'_> {
-    let claim = claim(spool.store(), &request(lineage(KIND, 0))).await;
+    line_on(spool.store()).await
+}
+
+/// A line that goes on where the store stands.
+async fn line_on(store: &Store) -> Line<'_> {
+    let claim = claim(store, &request(lineage(KIND, 0))).await;
     let next = claim.next_offset;
-    Line { store: spool.store(), kind: KIND, claim, next, hour: now().hour() }
+    Line { store, kind: KIND, claim, next, hour: now().hour() }
 }
 
 fn quotes(seconds: std::ops::Range<u32>) -> Vec<At> {
@@ -199,12 +205,36 @@ async fn what_was_given_up_is_kept(lab: &Lab) {
     Line::open(&lab.store, KIND).await;
     lab.store.accept_loss(&order(), &kafka(4, 9), None).await.expect("a loss");
     assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (0, vec![(0, 4)]));
-    Line::open(&lab.store, KIND).await.write(&quotes(4..8)).await;
+    line_on(&lab.store).await.write(&quotes(4..8)).await;
     assert_eq!(
         (drop_stored(&spool, lab).await, waiting(&spool).await),
         (0, vec![(0, 4)]),
         "later ones do not count"
     );
+}
+
+async fn what_a_reset_took_back_is_no_proof(lab: &Lab) {
+    Line::open(&lab.store, KIND).await.write(&quotes(0..8)).await;
+    // The log has lost its newest records: other ones have their offsets now, and one of them waits.
+    lab.store.reset(&order(), &kafka(0, 6), 3).await.expect("a reset");
+    let (_folder, spool) = spool().await;
+    begin(&spool, 3).await;
+    line(&spool).await.write(&quotes(20..23)).await;
+    assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (0, vec![(3, 6)]));
+    line_on(&lab.store).await.write(&quotes(20..23)).await;
+    assert_eq!((drop_stored(&spool, lab).await, waiting(&spool).await), (1, vec![]));
+}
+
+#[tokio::test]
+async fn a_segment_is_not_replaced_by_one_that_says_less() {
+    let (_folder, spool) = spool().await;
+    begin(&spool, 4).await;
+    line(&spool).await.write(&quotes(4..9)).await;
+    begin(&spool, 0).await; // the database was set back
+    let mut again = line(&spool).await;
+    again.write(&quotes(0..4)).await;
+    again.write(&quotes(4..6)).await;
+    assert_eq!((again.next, borders(&spool).await), (6, vec![(0, 4), (4, 9)]));
 }
 
 async fn a_gap_before_the_spool_halts_by_name_and_can_be_given_up(lab: &Lab) {
@@ -214,6 +244,9 @@ async fn a_gap_before_the_spool_halts_by_name_and_can_be_given_up(lab: &Lab) {
     let asks = ClaimRequest { log, spooled: vec![(1, 3), (5, 12)], ..request(lineage(KIND, 0)) };
     let answer = lab.store.claim(&asks, now()).await.expect("an answer");
     assert_eq!(answer, ClaimAnswer::Halted(Halt::SpoolGap { next: 3, low: 8, spooled: 5 }));
+    let needless =
+        lab.store.accept_loss(&order(), &kafka(8, 20), None).await.expect_err("refused").to_string();
+    assert!(needless.contains("--to") && needless.contains("spool"), "{needless}");
     let moved = lab.store.accept_loss(&order(), &kafka(8, 20), Some(5)).await.expect("a loss");
     assert_eq!((moved.from, moved.to, moved.lost), (3, 5, 2));
     let earlier = ClaimRequest { spooled: vec![(1, 3)], ..asks };

@@ -1,11 +1,13 @@
 //! What the tests of the whole line have in common: valid events, waiting for the line, and the proof at the end.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::kafka::{self, Record};
 use super::postgres::Database;
 use super::worker::{Setup, Worker};
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, eventually, optional};
 
 /// A valid odds event with two quotes.
 pub fn odds(game: usize, second: usize) -> Value {
@@ -70,4 +72,16 @@ pub async fn get(address: &str, path: &str) -> String {
         std::io::Result::Ok(answer)
     };
     tokio::time::timeout(PATIENCE, request).await.expect("an answer in time").expect("an answer")
+}
+
+/// How long PostgreSQL is away; `make faults` takes a minute.
+pub fn outage() -> Duration {
+    let seconds = optional("LEDGERLINE_TEST_OUTAGE_SECONDS").and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(8))
+}
+
+/// Odds by number, for a load: of 500 games, in order of time.
+pub fn load(number: usize) -> Record {
+    let (game, second) = (number % 500, number / 500);
+    Record::of(&format!("test:game-{game}"), odds(game, second).to_string())
 }

@@ -12,7 +12,8 @@ use anyhow::{Context, bail, ensure};
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{
-    Claim, ClaimAnswer, ClaimRequest, Halt, Held, Lineage, LogRange, Position, Store, StoreError, Trouble,
+    Claim, ClaimAnswer, ClaimRequest, Halt, Lineage, LogRange, PartitionState, Position, Store, StoreError,
+    Trouble,
 };
 use tokio::time::timeout;
 
@@ -63,8 +64,15 @@ impl Claimant {
             let claim = dry_run.claim(&self.group, partition);
             return claim.map(ClaimOutcome::Claimed).context("the partition is no part of the dry run");
         }
-        if let Some(claim) = self.claim_held(partition).await? {
-            return Ok(ClaimOutcome::Drains(claim));
+        if let Some(outcome) = self.claim_held(partition).await? {
+            return Ok(outcome);
+        }
+        if self
+            .spool
+            .as_ref()
+            .is_some_and(|spool| spool.ends("what waits does not go on where the database stands"))
+        {
+            return Ok(ClaimOutcome::Unknown);
         }
         let outcome = self.claim_once(partition, false).await?;
         match outcome {
@@ -93,77 +101,101 @@ impl Claimant {
         spool.claim(&request, known).await
     }
 
-    /// The batch of the spool that goes on at the claim's position.
-    ///
-    /// # Errors
-    /// The spool or the database did not answer.
-    pub async fn fetch(&self, claim: &Claim, kind: EventKind) -> anyhow::Result<Option<Batch>> {
-        let spool = self.spool.as_ref().context("there is no spool")?;
-        let Some(lineage) = spool.log_of(claim.partition) else { return Ok(None) };
-        let first = spool.spool.first(&self.group, &lineage).await.context("cannot read the spool")?;
-        let Some(first) = first.filter(|first| *first < claim.next_offset) else {
-            return spool.fetch(claim, &lineage, &[], kind).await;
-        };
-        let stored = self.in_time(self.store.stored_ranges(&self.group, &lineage, first)).await?;
-        spool.fetch(claim, &lineage, &stored, kind).await
+    /// The batch of the spool that goes on at the claim's position. From time to time, and at the end, what the database has is dropped.
+    pub async fn fetch(&self, claim: &Claim, kind: EventKind) -> Option<Batch> {
+        let spool = self.spool.as_ref()?;
+        let lineage = spool.log_of(claim.partition)?;
+        let batch = spool.fetch(claim, &lineage, kind).await;
+        if (batch.is_none() || spool.is_time_to_drop(claim.partition))
+            && let Err(error) = self.drop_stored(spool, &lineage, claim.next_offset).await
+        {
+            let (topic, error) = (&*claim.topic, format!("{error:#}"));
+            tracing::warn!(kafka.topic = topic, error, "what is stored is dropped from the spool later");
+        }
+        batch
+    }
+
+    async fn drop_stored(&self, spool: &TopicSpool, lineage: &Lineage, position: i64) -> anyhow::Result<()> {
+        let spool = &spool.spool;
+        let first = spool.first(&self.group, lineage).await?.filter(|first| *first < position);
+        let Some(first) = first else { return Ok(()) };
+        let stored = self.in_time(self.store.stored_ranges(&self.group, lineage, first)).await?;
+        while spool.drop_stored(&self.group, lineage, position, &stored).await? > 0 {}
+        Ok(())
     }
 
     /// Claims a partition of which the spool holds what comes next, in the log that it was read from. Null where the spool holds
-    /// nothing that goes on at the database's position.
-    async fn claim_held(&self, partition: Partition) -> anyhow::Result<Option<Claim>> {
+    /// nothing that goes on at the database's position, or cannot be read: then the log is asked.
+    async fn claim_held(&self, partition: Partition) -> anyhow::Result<Option<ClaimOutcome>> {
         let Some(spool) = &self.spool else { return Ok(None) };
-        for held in self.held(partition).await {
-            if !self.goes_on(spool, &held).await? {
+        let logs = spool.logs(partition).await.unwrap_or_else(|error| {
+            tracing::warn!(kafka.partition = partition, error = format!("{error:#}"), "asking the log alone");
+            Vec::new()
+        });
+        for lineage in logs {
+            if !self.goes_on(spool, &lineage).await? {
                 continue;
             }
-            self.read_switches(&held.lineage.topic).await?; // as below
+            self.read_switches(&lineage.topic).await?; // as below
             let request = ClaimRequest {
                 group: Arc::clone(&self.group),
-                lineage: held.lineage.clone(),
+                lineage: lineage.clone(),
                 log: LogRange { low: 0, high: i64::MAX },
                 owner: self.owner.clone(),
                 second_look: false,
                 spooled: Vec::new(),
             };
-            let answer = self.in_time(self.store.claim(&request, clock::now())).await?;
-            if let ClaimAnswer::Claimed(claim) = answer {
-                self.tell_spool(spool, &held.lineage, &claim).await;
-                return Ok(Some(claim));
+            match self.in_time(self.store.claim(&request, clock::now())).await? {
+                ClaimAnswer::Claimed(claim) => {
+                    self.tell_spool(spool, &lineage, &claim).await;
+                    return Ok(Some(ClaimOutcome::Drains(claim)));
+                }
+                ClaimAnswer::Halted(halt) => return Ok(Some(ClaimOutcome::Halted(halt))),
+                ClaimAnswer::NoPosition { .. } => {}
             }
         }
         Ok(None)
     }
 
-    /// What the spool holds of a partition. Where it cannot be read, the log is asked: it may have the records, too.
-    async fn held(&self, partition: Partition) -> Vec<Held> {
-        let Some(spool) = &self.spool else { return Vec::new() };
-        spool.held(partition).await.unwrap_or_else(|error| {
-            tracing::warn!(kafka.partition = partition, error = format!("{error:#}"), "asking the log alone");
-            Vec::new()
-        })
+    /// What the spool holds of a log.
+    async fn spooled(&self, spool: &TopicSpool, log: &Lineage) -> anyhow::Result<Vec<(i64, i64)>> {
+        let mut ranges = Vec::new();
+        for held in spool.logs(log.partition).await?.iter().filter(|held| held.is_same_log(log)) {
+            ranges.extend(spool.spool.ranges(&self.group, held).await?);
+        }
+        Ok(ranges)
     }
 
-    /// What the spool holds of a log.
-    async fn spooled(&self, log: &Lineage) -> Vec<(i64, i64)> {
-        let Some(spool) = &self.spool else { return Vec::new() };
-        let mut ranges = Vec::new();
-        for held in self.held(log.partition).await.iter().filter(|held| held.lineage.is_same_log(log)) {
-            ranges.extend(spool.spool.ranges(&self.group, &held.lineage).await.unwrap_or_default());
+    /// What the spool holds of the log that is claimed. What Kafka has deleted may wait there: a claim would call it lost, so none is
+    /// made before the spool has answered, or while it holds what it cannot show.
+    async fn with_spooled(&self, request: ClaimRequest) -> anyhow::Result<ClaimRequest> {
+        let Some(spool) = &self.spool else { return Ok(request) };
+        let lineage = &request.lineage;
+        let spooled = self.spooled(spool, lineage).await;
+        let row = self.store.partition(&self.group, &lineage.topic, lineage.partition);
+        let row = self.in_time(row).await?.filter(|row| row.lineage().is_same_log(lineage));
+        let deleted = row.map(|row| row.next_offset).filter(|next| *next < request.log.low);
+        match (spooled, deleted) {
+            (Ok(spooled), Some(next)) if spooled.iter().any(|(from, to)| (*from..*to).contains(&next)) => {
+                bail!("the spool holds offset {next}, which Kafka has no more, and does not show it")
+            }
+            (Ok(spooled), _) => Ok(ClaimRequest { spooled, ..request }),
+            (Err(error), Some(next)) => {
+                Err(error.context(format!("Kafka has offset {next} no more, and the spool does not answer")))
+            }
+            (Err(_), None) => Ok(request),
         }
-        ranges
     }
 
     /// Whether a segment of the spool goes on where the database stands in this log.
-    async fn goes_on(&self, spool: &TopicSpool, held: &Held) -> anyhow::Result<bool> {
-        let lineage = &held.lineage;
-        let rows = self.in_time(self.store.partitions(Some(&lineage.topic))).await?;
-        let ours = rows.iter().find(|row| row.group == *self.group && row.partition == lineage.partition);
-        let Some(row) = ours else { return Ok(false) };
+    async fn goes_on(&self, spool: &TopicSpool, lineage: &Lineage) -> anyhow::Result<bool> {
+        let row = self.store.partition(&self.group, &lineage.topic, lineage.partition);
+        let Some(row) = self.in_time(row).await? else { return Ok(false) };
         ensure!(spool.may_claim(row.partition, row.epoch), "another worker has claimed the partition since");
         if !row.lineage().is_same_log(lineage) {
             return Ok(false);
         }
-        let found = spool.spool.at(&self.group, lineage, row.next_offset).await;
+        let found = spool.at(lineage, row.next_offset).await;
         Ok(found.is_ok_and(|segment| segment.is_some())) // where it cannot be read, the log is asked
     }
 
@@ -189,8 +221,7 @@ impl Claimant {
         let request = self.request(partition, second_look).await?;
         // Before it is ours: a paused partition is not written at all.
         self.read_switches(&request.lineage.topic).await?;
-        let spooled = self.spooled(&request.lineage).await;
-        let request = ClaimRequest { spooled, ..request };
+        let request = self.with_spooled(request).await?;
         // The second round finds the position that the first one made.
         for _ in 0..2 {
             match self.in_time(self.store.claim(&request, clock::now())).await? {
@@ -259,14 +290,16 @@ impl Claimant {
             return None;
         }
         let _ = self.read_switches(topic).await; // no answer leaves things as they are
-        let positions = self.in_time(self.store.positions(&self.group, topic)).await.ok()?;
-        let positions: BTreeMap<Partition, Position> = positions.into_iter().collect();
-        if let Some(spool) = &self.spool
-            && let Err(error) = spool.noted(&positions).await
-        {
+        let Some(spool) = &self.spool else {
+            let positions = self.in_time(self.store.positions(&self.group, topic)).await.ok()?;
+            return Some(positions.into_iter().collect());
+        };
+        let rows = self.in_time(self.store.partitions_of(&self.group, topic)).await.ok()?;
+        if let Err(error) = spool.noted(&rows).await {
             tracing::warn!(kafka.topic = topic, error = format!("{error:#}"), "going on without the spool");
         }
-        Some(positions)
+        let position = |row: &PartitionState| Position { next_offset: row.next_offset, epoch: row.epoch };
+        Some(rows.iter().map(|row| (row.partition, position(row))).collect())
     }
 }
 

@@ -5,12 +5,13 @@
 //! and said.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context;
-use ledgerline_schema::store::{Held, Lineage, PartitionState, Store};
+use ledgerline_schema::store::{Held, Lineage, Spool, Store, Switch, Trouble};
 use ledgerline_schema::workflow::Part;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -20,6 +21,7 @@ use crate::metrics::Mode;
 use crate::pace::Terms;
 use crate::progress::Progress;
 use crate::source::spooled::{Spooled, SpooledLog};
+use crate::spool::Emptying;
 use crate::stand_in::StandIn;
 use crate::workflows::line::{self, LineEnd};
 use crate::workflows::{self, Status};
@@ -62,6 +64,24 @@ pub enum Standing {
     NoPosition,
 }
 
+/// As people read it.
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stored => f.write_str("the database has all of it"),
+            Self::GoesOn { at, .. } => write!(f, "goes on at the database's {at}"),
+            Self::Gap { at } => write!(f, "the database stands at {at}, what is between is not here"),
+            Self::PassedOver { at } => write!(f, "an operator moved the database to {at}, over what is here"),
+            Self::Paused { at } => write!(f, "paused by an operator, the database stands at {at}"),
+            Self::Unreadable => f.write_str("it cannot be read, see the log"),
+            Self::OtherLog => f.write_str("the database follows another log by now"),
+            Self::NoPosition => {
+                f.write_str("the database does not know the group; a worker decides where it starts")
+            }
+        }
+    }
+}
+
 impl Standing {
     /// In a word, for people and machines.
     #[must_use]
@@ -79,42 +99,57 @@ impl Standing {
     }
 }
 
-/// Drops what the database has, and says of the rest how it stands.
+/// What becomes of what the database has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It is dropped.
+    Dropped,
+    /// It stays: somebody only looks.
+    Kept,
+}
+
+/// Says how what waits stands to the database.
 ///
 /// # Errors
 /// The database or the spool did not answer.
-pub async fn look(stand_in: &StandIn, store: &Store) -> anyhow::Result<Vec<(Held, Standing)>> {
+pub async fn look(
+    stand_in: &StandIn,
+    store: &Store,
+    stored: Stored,
+) -> anyhow::Result<Vec<(Held, Standing)>> {
     let spool = &stand_in.spool;
     let mut found = Vec::new();
-    let positions = store.partitions(None).await.context("cannot ask the database for its positions")?;
     for held in spool.held().await.context("cannot read the spool")? {
-        let stored = store.stored_ranges(&held.group, &held.lineage, held.from).await;
-        let stored = stored.context("cannot ask the database for its ledger")?;
-        let drop_some = || spool.drop_stored(&held.group, &held.lineage, i64::MAX, &stored);
-        while drop_some().await.context("cannot drop what is stored")? > 0 {}
-        let standing = standing(stand_in, store, &held, &positions).await?;
+        let (group, lineage) = (&held.group, &held.lineage);
+        let ranges = store.stored_ranges(group, lineage, held.from).await;
+        let ranges = ranges.context("cannot ask the database for its ledger")?;
+        // Before it is dropped, to be told of it.
+        let standing = standing(spool, store, &held, &ranges).await?;
+        let drop_some = || spool.drop_stored(group, lineage, i64::MAX, &ranges);
+        while stored == Stored::Dropped && drop_some().await.context("cannot drop what is stored")? > 0 {}
         found.push((held, standing));
     }
     Ok(found)
 }
 
 async fn standing(
-    stand_in: &StandIn,
+    spool: &Spool,
     store: &Store,
     held: &Held,
-    positions: &[PartitionState],
+    stored: &[(i64, i64)],
 ) -> anyhow::Result<Standing> {
-    let (spool, lineage) = (&stand_in.spool, &held.lineage);
+    let lineage = &held.lineage;
     let ranges = spool.ranges(&held.group, lineage).await.context("cannot read the spool")?;
-    let Some(last) = ranges.last() else {
-        let rest = spool.held().await.context("cannot read the spool")?;
-        let same = |other: &Held| (&other.group, &other.lineage) == (&held.group, lineage);
-        return Ok(if rest.iter().any(same) { Standing::Unreadable } else { Standing::Stored });
+    let is_stored = |(from, to): &(i64, i64)| stored.iter().any(|(begin, end)| begin <= from && to <= end);
+    let Some(last) = ranges.iter().rfind(|range| !is_stored(range)) else {
+        let all = ranges.first().is_some_and(|first| first.0 == held.from)
+            && ranges.last().is_some_and(|last| last.1 == held.to);
+        return Ok(if all { Standing::Stored } else { Standing::Unreadable });
     };
-    let ours = |row: &&PartitionState| {
-        (&row.group, &row.topic, row.partition) == (&held.group, &lineage.topic, lineage.partition)
+    let row = store.partition(&held.group, &lineage.topic, lineage.partition).await;
+    let Some(row) = row.context("cannot ask the database for its position")? else {
+        return Ok(Standing::NoPosition);
     };
-    let Some(row) = positions.iter().find(ours) else { return Ok(Standing::NoPosition) };
     if !row.lineage().is_same_log(lineage) {
         return Ok(Standing::OtherLog);
     }
@@ -128,17 +163,24 @@ async fn standing(
     })
 }
 
+/// Whether an operator has paused the partition. As for a worker: switches that the database does not tell pause nothing.
 async fn is_paused(store: &Store, held: &Held) -> anyhow::Result<bool> {
-    let set = store.switches(Some(&held.group), Some(&held.lineage.topic)).await;
-    let set = set.context("cannot ask the database for its switches")?;
-    Ok(set.iter().any(|switch| switch.extent.covers(held.lineage.partition)))
+    let (group, topic) = (held.group.as_str(), held.lineage.topic.as_str());
+    match store.switches(Some(group), Some(topic)).await {
+        Ok(set) => Ok(Switch::pausing(&set, group, topic, held.lineage.partition).is_some()),
+        Err(error) if error.trouble() == Trouble::Refusal => Ok(false),
+        Err(error) => Err(error).context("cannot ask the database for its switches"),
+    }
 }
+
+/// What was seen of a partition that this process does not consume, the last time.
+type Before = BTreeMap<(String, Lineage), Standing>;
 
 /// Moves, from time to time, what this process has spooled and does not consume any more: the group gave the partition to another
 /// worker, which cannot see this spool. That one may read the same records from Kafka, and then they are only dropped here; where the
 /// database stands still, Kafka may not have them any more, and they are written. For ever.
 pub async fn leftovers(config: Config, stand_in: StandIn, store: Store, lines: Arc<[Arc<Progress>]>) {
-    let mut stood: BTreeMap<(String, Lineage), i64> = BTreeMap::new();
+    let mut before = Before::new();
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -147,7 +189,7 @@ pub async fn leftovers(config: Config, stand_in: StandIn, store: Store, lines: A
         if stand_in.outage.is_on() || !waits {
             continue;
         }
-        let moved = move_leftovers(&config, &stand_in, &store, &lines, &mut stood).await;
+        let moved = move_leftovers(&config, &stand_in, &store, &lines, &mut before).await;
         if let Err(error) = moved {
             tracing::warn!(
                 error = format!("{error:#}"),
@@ -162,30 +204,46 @@ async fn move_leftovers(
     stand_in: &StandIn,
     store: &Store,
     lines: &[Arc<Progress>],
-    stood: &mut BTreeMap<(String, Lineage), i64>,
+    before: &mut Before,
 ) -> anyhow::Result<()> {
     let consumed = |held: &Held| {
         let line = lines.iter().find(|line| line.topic() == held.lineage.topic);
         line.is_some_and(|line| line.partitions().contains_key(&held.lineage.partition))
     };
-    let mut stands_still = |held: &Held, standing: &Standing| match standing {
-        Standing::GoesOn { at, .. } => {
-            stood.insert((held.group.clone(), held.lineage.clone()), *at) == Some(*at)
-        }
-        Standing::Stored
-        | Standing::Gap { .. }
-        | Standing::PassedOver { .. }
-        | Standing::Paused { .. }
-        | Standing::Unreadable
-        | Standing::OtherLog
-        | Standing::NoPosition => false,
-    };
-    let mut found = look(stand_in, store).await?;
-    found.retain(|(held, standing)| !consumed(held) && stands_still(held, standing));
+    let mut found = look(stand_in, store, Stored::Dropped).await?;
+    found.retain(|(held, _)| !consumed(held));
+    let key = |held: &Held| (held.group.clone(), held.lineage.clone());
+    let now: Before = found.iter().map(|(held, standing)| (key(held), *standing)).collect();
+    let before = std::mem::replace(before, now);
+    let as_before = |held: &Held, standing: &Standing| before.get(&key(held)) == Some(standing);
+    for (held, standing) in found.iter().filter(|(held, standing)| !as_before(held, standing)) {
+        tell_kept(held, *standing);
+    }
+    found.retain(|(held, standing)| as_before(held, standing));
     for problem in drain(config, stand_in, store, &found, &Arc::default()).await? {
         tracing::warn!(problem, "something is left in the spool");
     }
     Ok(())
+}
+
+/// Says, once, why something stays in the spool.
+fn tell_kept(held: &Held, standing: Standing) {
+    match standing {
+        Standing::Stored | Standing::GoesOn { .. } => {}
+        Standing::Gap { .. }
+        | Standing::PassedOver { .. }
+        | Standing::Paused { .. }
+        | Standing::Unreadable
+        | Standing::OtherLog
+        | Standing::NoPosition => tracing::warn!(
+            kafka.topic = held.lineage.topic,
+            kafka.partition = held.lineage.partition,
+            from = held.from,
+            to = held.to,
+            records = held.records,
+            "kept in the spool: {standing}"
+        ),
+    }
 }
 
 /// Moves what goes on into the database, one partition after the other, until it is told to stop. One that cannot go on, or that
@@ -203,8 +261,10 @@ pub async fn drain(
     let mut not_moved = Vec::new();
     for (held, standing) in found {
         let Standing::GoesOn { at, reach } = *standing else { continue };
+        if told.load(Relaxed) {
+            break;
+        }
         let problem = match config.kind_of(&held.lineage.topic) {
-            _ if told.load(Relaxed) => Some("told to stop".to_owned()),
             None => Some("the configuration does not say which kind the topic carries".to_owned()),
             Some(kind) => {
                 let topic = Topic { name: held.lineage.topic.clone(), ..config.topic(kind) };
@@ -227,9 +287,9 @@ async fn move_one(
     told: &AtomicBool,
 ) -> anyhow::Result<Option<String>> {
     let group: Arc<str> = held.group.as_str().into();
-    let stopping = Arc::new(AtomicBool::new(false));
+    let emptying = Arc::new(Emptying::default());
     let claimant = Claimant {
-        spool: Some(Arc::new(stand_in.of_topic(&group, &topic.name).giving_way(&stopping))),
+        spool: Some(Arc::new(stand_in.of_topic(&group, &topic.name).emptied_by(&emptying))),
         group,
         owner: workflows::owner(),
         start: Start::Earliest, // never asked: the partition has its position
@@ -241,18 +301,17 @@ async fn move_one(
         switches: Arc::default(),
     };
     let progress = Arc::new(Progress::new(&topic.name, Mode::Drain));
-    let (parts, status) = ([part(held, from, to)], Status::under(Arc::clone(&stopping)));
+    let (parts, status) = ([part(held, from, to)], Status::under(Arc::clone(&emptying.over)));
     let source = Spooled::new(vec![held.lineage.partition]);
     let line = line::run(source, claimant, (topic, Terms::default()), &parts, &progress, &status);
     let end = tokio::select! {
         end = line => end?,
-        never = pass_on(told, &stopping) => match never {},
+        never = pass_on(told, &emptying.over) => match never {},
     };
     Ok(match end {
         LineEnd::Complete => None,
         LineEnd::Halted(_, reason) => Some(format!("halted: {reason}")),
-        LineEnd::Stopped if told.load(Relaxed) => Some("told to stop".into()),
-        LineEnd::Stopped => Some("another worker has claimed it".into()),
+        LineEnd::Stopped => Some(emptying.why().unwrap_or("told to stop").into()),
     })
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::budget::Budget;
 use ledgerline_schema::events::Flags;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::buffer::Buffer;
 use crate::protocol::Partition;
@@ -26,6 +27,8 @@ pub struct Lane {
     pub buffer: Buffer,
     /// The batch whose transaction is under way, kept until it is known to be in.
     pub in_flight: Option<Arc<Batch>>,
+    /// Its turn, where it came out of the spool: not all partitions hold such a batch at a time.
+    pub turn: Option<OwnedSemaphorePermit>,
     /// Since when the lane can take nothing; none while it can.
     pub full_since: Option<Instant>,
     /// Whether the source holds its messages back.
@@ -48,6 +51,7 @@ impl Lane {
         Self {
             buffer,
             in_flight: None,
+            turn: None,
             full_since: None,
             held: false,
             paused: false,
@@ -76,6 +80,7 @@ impl Lane {
 
     /// Lets the batch go that is stored. Its memory is used again, unless it is more than the lane's fair part.
     pub fn settle(&mut self, room: &Room) {
+        self.turn = None;
         let Some(batch) = self.in_flight.take().and_then(Arc::into_inner) else { return };
         if batch.held_bytes() <= room.fair_bytes() {
             self.buffer.keep(batch);

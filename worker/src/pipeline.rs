@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::time::UtcMicros;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::buffer::Trigger;
 use crate::claim::Claimant;
@@ -48,8 +48,8 @@ const ANSWERS: usize = 16_384;
 enum Answer {
     /// What happened.
     Event(Event),
-    /// A batch out of the spool.
-    Segment(Partition, Assignment, Arc<Batch>),
+    /// A batch out of the spool, and its turn.
+    Segment(Partition, Assignment, Arc<Batch>, OwnedSemaphorePermit),
 }
 
 /// One topic's line.
@@ -61,6 +61,8 @@ pub struct Pipeline<S> {
     protocol: Protocol,
     lanes: BTreeMap<Partition, Lane>,
     writers: Arc<Semaphore>,
+    /// Batches that may come out of the spool at a time, for all partitions: they are in no buffer's bound.
+    turns: Arc<Semaphore>,
     room: Room,
     progress: Arc<Progress>,
     runtime: Handle,
@@ -83,6 +85,7 @@ impl<S: Source> Pipeline<S> {
     ) -> Self {
         let (answer, answers) = sync_channel(ANSWERS);
         let writers = Arc::new(Semaphore::new(topic.writers));
+        let turns = Arc::new(Semaphore::new(topic.writers + 1));
         let room = Room::new(topic.buffered_bytes);
         Self {
             topic,
@@ -92,6 +95,7 @@ impl<S: Source> Pipeline<S> {
             protocol: Protocol::default(),
             lanes: BTreeMap::new(),
             writers,
+            turns,
             room,
             progress,
             runtime,
@@ -193,12 +197,12 @@ impl<S: Source> Pipeline<S> {
     fn take_answer(&mut self, answer: Answer) {
         match answer {
             Answer::Event(event) => self.feed(event),
-            Answer::Segment(partition, assignment, batch) => {
+            Answer::Segment(partition, assignment, batch, turn) => {
                 let to = batch.to;
                 if self.protocol.is_fetching(partition, assignment)
                     && let Some(lane) = self.lanes.get_mut(&partition)
                 {
-                    lane.in_flight = Some(batch);
+                    (lane.in_flight, lane.turn) = (Some(batch), Some(turn));
                 }
                 self.feed(Event::Fetched(partition, assignment, FetchOutcome::Segment(to)));
             }

@@ -4,22 +4,25 @@
 //! What must stay true: what goes into the spool starts at a position that the database is known to have had, in the log in which it
 //! was claimed; what comes out is written under a claim of the database, like any batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{
-    Claim, ClaimAnswer, ClaimRequest, Held, Lineage, Position, Spool, WriteError, WriteJob,
+    Claim, ClaimAnswer, ClaimRequest, Lineage, PartitionState, Segment, Spool, WriteError, WriteJob,
 };
 
 use crate::clock;
 use crate::outage::Outage;
 use crate::protocol::{ClaimOutcome, Partition, PositionOutcome, WriteOutcome};
 use crate::writer::{Job, lock};
+
+/// Segments of a partition that come out before those that are stored are dropped: each drop asks the database's ledger.
+const OUT_BEFORE_DROP: u32 = 64;
 
 /// One topic's part of the spool.
 #[derive(Debug)]
@@ -30,10 +33,20 @@ pub struct TopicSpool {
     pub outage: Arc<Outage>,
     group: Arc<str>,
     topic: String,
-    /// What the database's last claim of each partition said.
-    claimed: Mutex<BTreeMap<Partition, Claimed>>,
-    /// Set where this line gives way to whoever claims one of its partitions, when somebody has.
-    gives_way: Option<Arc<AtomicBool>>,
+    seen: Mutex<Seen>,
+    /// Where the line does nothing else than to empty the spool: how it ends.
+    emptying: Option<Arc<Emptying>>,
+}
+
+/// What is known of the topic's partitions.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What the database's last claim of each partition by this line said.
+    claimed: BTreeMap<Partition, Claimed>,
+    /// Where the database was known to stand with each partition that this line has never claimed.
+    others: BTreeMap<Partition, (Lineage, i64)>,
+    /// Segments that cannot be read, where the file does not take that in, by their first offset.
+    unreadable: BTreeSet<(Lineage, i64)>,
 }
 
 /// What the database's last claim of a partition said.
@@ -45,6 +58,29 @@ struct Claimed {
     noted: i64,
     /// The claim's number.
     epoch: i64,
+    /// Segments that came out since stored ones were dropped.
+    out: u32,
+}
+
+/// How a line ends that only empties the spool, before its partition's end. It has no log that it could go on with.
+#[derive(Debug, Default)]
+pub struct Emptying {
+    /// Set where it ends.
+    pub over: Arc<AtomicBool>,
+    why: OnceLock<&'static str>,
+}
+
+impl Emptying {
+    /// Why it ended early, where it did.
+    #[must_use]
+    pub fn why(&self) -> Option<&'static str> {
+        self.why.get().copied()
+    }
+
+    fn end(&self, why: &'static str) {
+        let _ = self.why.set(why); // the first reason counts
+        self.over.store(true, Relaxed);
+    }
 }
 
 impl TopicSpool {
@@ -52,23 +88,25 @@ impl TopicSpool {
     #[must_use]
     pub fn new(spool: Spool, outage: Arc<Outage>, group: Arc<str>, topic: &str) -> Self {
         let topic = topic.to_owned();
-        Self { spool, outage, group, topic, claimed: Mutex::default(), gives_way: None }
+        Self { spool, outage, group, topic, seen: Mutex::default(), emptying: None }
     }
 
-    /// For a line that claims each of its partitions once, and never again when somebody else has claimed it since: two that take
-    /// turns would come to nothing. `overruled` is set then.
+    /// For a line that only empties the spool. It claims each of its partitions once, and never again when somebody else has claimed
+    /// it since: two that take turns would come to nothing.
     #[must_use]
-    pub fn giving_way(self, overruled: &Arc<AtomicBool>) -> Self {
-        Self { gives_way: Some(Arc::clone(overruled)), ..self }
+    pub fn emptied_by(self, emptying: &Arc<Emptying>) -> Self {
+        Self { emptying: Some(Arc::clone(emptying)), ..self }
+    }
+
+    /// Ends a line that only empties the spool; any other goes on with its log. Answers whether it is one.
+    pub(crate) fn ends(&self, why: &'static str) -> bool {
+        self.emptying.as_ref().inspect(|emptying| emptying.end(why)).is_some()
     }
 
     /// Whether the partition may be claimed, whose row has this epoch now.
     pub(crate) fn may_claim(&self, partition: Partition, epoch: i64) -> bool {
-        let Some(overruled) = &self.gives_way else { return true };
-        let ours = self.claims().get(&partition).map(|claimed| claimed.epoch);
-        let may = ours.is_none_or(|ours| ours == epoch);
-        overruled.fetch_or(!may, Relaxed);
-        may
+        let ours = self.seen().claimed.get(&partition).map(|claimed| claimed.epoch);
+        ours.is_none_or(|ours| ours == epoch) || !self.ends("another worker has claimed it")
     }
 
     /// Whether batches go to the spool.
@@ -80,21 +118,17 @@ impl TopicSpool {
     /// The database has claimed a partition in this log: the spool would go on there.
     pub(crate) async fn claimed(&self, lineage: &Lineage, claim: &Claim) -> anyhow::Result<()> {
         let (noted, epoch) = (claim.next_offset, claim.epoch);
-        self.claims().insert(claim.partition, Claimed { lineage: lineage.clone(), noted, epoch });
+        let claimed = Claimed { lineage: lineage.clone(), noted, epoch, out: 0 };
+        self.seen().claimed.insert(claim.partition, claimed);
         self.begin(&[(lineage.clone(), noted)]).await
     }
 
-    /// The positions that the database has: the spool would go on there. Only what has moved is written.
-    pub(crate) async fn noted(&self, positions: &BTreeMap<Partition, Position>) -> anyhow::Result<()> {
+    /// The group's positions, as the database has them: the spool would go on there, whoever has the partition now. Only what has
+    /// moved is written.
+    pub(crate) async fn noted(&self, rows: &[PartitionState]) -> anyhow::Result<()> {
         let moved: Vec<(Lineage, i64)> = {
-            let mut claims = self.claims();
-            let ours = claims.iter_mut().filter_map(|(partition, claimed)| {
-                let next = positions.get(partition)?.next_offset;
-                let moved = next > claimed.noted;
-                claimed.noted = next;
-                moved.then(|| (claimed.lineage.clone(), next))
-            });
-            ours.collect()
+            let mut seen = self.seen();
+            rows.iter().filter_map(|row| seen.moved(row)).collect()
         };
         if moved.is_empty() { Ok(()) } else { self.begin(&moved).await }
     }
@@ -106,18 +140,21 @@ impl TopicSpool {
             .context("cannot note positions in the spool")
     }
 
-    /// What waits of one partition, by log.
+    /// The logs of a partition of which anything waits.
     ///
     /// # Errors
     /// The spool cannot be read.
-    pub(crate) async fn held(&self, partition: Partition) -> anyhow::Result<Vec<Held>> {
-        let mut held = self.spool.held().await.context("cannot read the spool")?;
-        held.retain(|held| {
-            held.group == *self.group
-                && held.lineage.topic == self.topic
-                && held.lineage.partition == partition
-        });
-        Ok(held)
+    pub(crate) async fn logs(&self, partition: Partition) -> anyhow::Result<Vec<Lineage>> {
+        self.spool.logs(&self.group, &self.topic, partition).await.context("cannot read the spool")
+    }
+
+    /// The segment that goes on at a position, where it can be read.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub(crate) async fn at(&self, lineage: &Lineage, position: i64) -> anyhow::Result<Option<Segment>> {
+        let found = self.spool.at(&self.group, lineage, position).await.context("cannot read the spool")?;
+        Ok(found.filter(|segment| !self.seen().unreadable.contains(&(lineage.clone(), segment.from))))
     }
 
     /// Claims a partition in the spool, from the position that the database is known to have had last.
@@ -144,48 +181,58 @@ impl TopicSpool {
 
     /// The log in which the partition was claimed last.
     pub(crate) fn log_of(&self, partition: Partition) -> Option<Lineage> {
-        self.claims().get(&partition).map(|claimed| claimed.lineage.clone())
+        self.seen().claimed.get(&partition).map(|claimed| claimed.lineage.clone())
     }
 
-    /// The batch that goes on at the claim's position. What the database accounts for is dropped before; a segment that cannot be
-    /// read is kept and looked past: Kafka may have its records.
-    ///
-    /// # Errors
-    /// The file does not answer.
-    pub(crate) async fn fetch(
-        &self,
-        claim: &Claim,
-        lineage: &Lineage,
-        stored: &[(i64, i64)],
-        kind: EventKind,
-    ) -> anyhow::Result<Option<Batch>> {
-        let (spool, from) = (&self.spool, claim.next_offset);
-        let dropped = spool.drop_stored(&self.group, lineage, from, stored).await;
-        dropped.context("cannot drop what is stored from the spool")?;
-        let segment = spool.at(&self.group, lineage, from).await.context("cannot read the spool")?;
-        let Some(segment) = segment else { return Ok(None) };
-        let segment = Arc::new(segment);
+    /// The batch that goes on at the claim's position. One that cannot be read is kept and looked past: Kafka may have its records.
+    pub(crate) async fn fetch(&self, claim: &Claim, lineage: &Lineage, kind: EventKind) -> Option<Batch> {
+        let from = claim.next_offset;
+        let segment = match self.at(lineage, from).await {
+            Ok(segment) => Arc::new(segment?),
+            Err(error) => {
+                let (topic, error) = (&self.topic, format!("{error:#}"));
+                tracing::warn!(
+                    kafka.topic = topic,
+                    kafka.partition = claim.partition,
+                    error,
+                    "asking the log"
+                );
+                return None;
+            }
+        };
         let (to, bytes) = (segment.to, Arc::clone(&segment));
         let read = move || Batch::from_segment(kind, bytes.format, &bytes.body, from, to);
-        match tokio::task::spawn_blocking(read).await.context("reading a segment panicked")? {
-            Ok(batch) => Ok(Some(batch)),
-            Err(error) => {
-                tracing::error!(
-                    kafka.topic = self.topic,
-                    kafka.partition = claim.partition,
-                    from = segment.from,
-                    to,
-                    file = %spool.path().display(),
-                    %error,
-                    "a segment of the spool cannot be read: it is kept, and the log is asked for its records"
-                );
-                spool
-                    .set_aside(&self.group, lineage, &segment)
-                    .await
-                    .context("cannot set a segment aside")?;
-                Ok(None)
-            }
+        let problem = match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(batch)) => return Some(batch),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        self.set_aside(claim.partition, lineage, &segment, &problem).await;
+        None
+    }
+
+    async fn set_aside(&self, partition: Partition, lineage: &Lineage, segment: &Segment, problem: &str) {
+        tracing::error!(
+            kafka.topic = self.topic,
+            kafka.partition = partition,
+            from = segment.from,
+            to = segment.to,
+            file = %self.spool.path().display(),
+            error = problem,
+            "a segment of the spool cannot be read: it is kept, and the log is asked for its records"
+        );
+        if let Err(error) = self.spool.set_aside(&self.group, lineage, segment).await {
+            tracing::warn!(kafka.topic = self.topic, kafka.partition = partition, %error, "the spool takes nothing in");
+            self.seen().unreadable.insert((lineage.clone(), segment.from));
         }
+    }
+
+    /// Counts a segment that comes out; answers whether those that are stored are to be dropped now.
+    pub(crate) fn is_time_to_drop(&self, partition: Partition) -> bool {
+        let mut seen = self.seen();
+        let Some(claimed) = seen.claimed.get_mut(&partition) else { return false };
+        claimed.out += 1;
+        claimed.out.is_multiple_of(OUT_BEFORE_DROP)
     }
 
     /// Keeps one batch. No budget is used up: what its records are worth is decided in the database.
@@ -220,7 +267,27 @@ impl TopicSpool {
         }
     }
 
-    fn claims(&self) -> MutexGuard<'_, BTreeMap<Partition, Claimed>> {
-        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// Where the spool would go on by what the database says now; null where it has been told. An answer may be older than our last
+    /// claim: of a partition that we have claimed, only what is further counts.
+    fn moved(&mut self, row: &PartitionState) -> Option<(Lineage, i64)> {
+        let (lineage, next) = (row.lineage(), row.next_offset);
+        match self.claimed.get_mut(&row.partition) {
+            Some(claimed) if claimed.lineage.is_same_log(&lineage) => {
+                let further = next > claimed.noted;
+                claimed.noted = claimed.noted.max(next);
+                further.then(|| (claimed.lineage.clone(), next))
+            }
+            Some(_) | None => {
+                let at = (lineage, next);
+                let before = self.others.insert(row.partition, at.clone());
+                (before.as_ref() != Some(&at)).then_some(at)
+            }
+        }
     }
 }

@@ -48,8 +48,9 @@ impl StandIn {
             OnOutage::Wait => return Ok(None),
             OnOutage::Spool => {}
         }
-        let spool =
-            Spool::open(&settings.spool_file, settings.spool_mib).await.context("store.spool_file")?;
+        let spool = Spool::open(&settings.spool_file, settings.spool_mib).await.context(
+            "store.spool_file: a file that is damaged has to be moved away; Kafka may have what it holds",
+        )?;
         let breaker = Arc::new(Breaker::default());
         let after = Duration::from_millis(settings.spool_after_ms);
         let looks = Store::connect(&one_connection(&config.database)).await?;

@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl;
 
 use super::claim::{Claim, Lineage};
 use super::error::StoreError;
-use super::{Conn, Store, Wire, with_conn};
+use super::{Conn, Store, Wire, positions, with_conn};
 use crate::batch::{Dispositions, RowCounts};
 use crate::schema::{lineages, offset_ledger as ledger};
 use crate::time::UtcMicros;
@@ -49,7 +49,8 @@ impl Store {
 }
 
 impl Store {
-    /// The ranges of a log behind `from` that a group's ledger accounts for, in order; what an operator gave up is not in them.
+    /// What of a log behind `from` a group has stored: ranges of its ledger, in order and joined, up to its position in that log. What
+    /// an operator gave up is not in them, and nothing behind the position: after a reset the ledger knows of other records there.
     ///
     /// # Errors
     /// The database did not answer.
@@ -74,17 +75,22 @@ impl Store {
         let stored = ledger::to_offset.gt(from).and(ledger::lost.eq(0));
         let query = QueryDsl::filter(query, ledger::consumer_group.eq(group).and(stored).and(of_log));
         let mut session = self.checkout().await?;
-        Ok(with_conn!(&mut session.conn(), c => query.load(c).await)?)
+        let mut conn = session.conn();
+        let ranges: Vec<(i64, i64)> = with_conn!(&mut conn, c => query.load(c).await)?;
+        // Asked later: where it was moved back in between, what it has passed since then was written again.
+        let position = positions::one(&mut conn, group, &lineage.topic, lineage.partition).await?;
+        let position = position.filter(|position| position.lineage().is_same_log(lineage));
+        Ok(position.map_or_else(Vec::new, |position| joined(&ranges, position.next_offset)))
     }
 }
 
-/// Ranges in order, without the borders between those that meet or overlap.
-pub(super) fn joined(ranges: &[(i64, i64)]) -> Vec<(i64, i64)> {
+/// Ranges in order up to an end, without the borders between those that meet or overlap.
+pub(super) fn joined(ranges: &[(i64, i64)], end: i64) -> Vec<(i64, i64)> {
     let mut joined: Vec<(i64, i64)> = Vec::new();
-    for (from, to) in ranges {
+    for (from, to) in ranges.iter().map(|(from, to)| (*from, (*to).min(end))).filter(|(from, to)| from < to) {
         match joined.last_mut() {
-            Some(last) if *from <= last.1 => last.1 = last.1.max(*to),
-            Some(_) | None => joined.push((*from, *to)),
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            Some(_) | None => joined.push((from, to)),
         }
     }
     joined

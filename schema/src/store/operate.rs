@@ -132,9 +132,8 @@ async fn change_in_tx(
         exempt_to: 0,
     };
     let locked = lock_position(conn.wire(), &claim).await?;
-    let mut rows = positions::load(conn, Some(&order.topic)).await?;
-    rows.retain(|row| *row.group == *order.group && row.partition == order.partition);
-    let (Some(_), Some(state)) = (locked, rows.pop()) else {
+    let state = positions::one(conn, &order.group, &order.topic, order.partition).await?;
+    let (Some(_), Some(state)) = (locked, state) else {
         let Order { group, topic, partition, .. } = order;
         return Err(rejected(format!("group {group} has no position on {topic}[{partition}]")));
     };
@@ -156,7 +155,7 @@ async fn change_in_tx(
             (audit::RESET, to, to, 0)
         }
         Change::AcceptLoss { to } => {
-            let to = to.unwrap_or(log.range.low);
+            let to = given_up_to(&state, log, to)?;
             can_be_given_up(&state, log, to)?;
             ledger::give_up(conn, &claim, order.now.hour(), from, to).await?;
             ("accept_loss", to, to, to - from)
@@ -217,6 +216,18 @@ fn reads_replaced(state: &PartitionState, low: i64, to: i64) -> Result<(), Store
     )))
 }
 
+/// Where nothing else is said, what Kafka has deleted is given up; not where a spool may hold some of it.
+fn given_up_to(state: &PartitionState, log: &LogNow, to: Option<i64>) -> Result<i64, StoreError> {
+    if state.halted.as_deref() == Some(SPOOL_GAP) && to.is_none() {
+        let detail = state.halted_detail.as_deref().unwrap_or_default();
+        return Err(rejected(format!(
+            "the partition is {SPOOL_GAP}: {detail}. Use `ledgerline offsets accept-loss --to` the first offset that the \
+             spool holds: what lies between that and Kafka's oldest would be lost without need"
+        )));
+    }
+    Ok(to.unwrap_or(log.range.low))
+}
+
 fn can_be_given_up(state: &PartitionState, log: &LogNow, to: i64) -> Result<(), StoreError> {
     if is_other_log(state, &log.lineage) {
         return Err(rejected(
@@ -225,9 +236,8 @@ fn can_be_given_up(state: &PartitionState, log: &LogNow, to: i64) -> Result<(), 
                 .into(),
         ));
     }
-    // What a worker's spool holds goes on where Kafka has nothing any more.
-    let low = if state.halted.as_deref() == Some(SPOOL_GAP) { state.next_offset } else { log.range.low };
-    within(to, LogRange { low, ..log.range })?;
+    // Where Kafka has nothing any more some worker's spool may go on, whether the one that halted knows or not.
+    within(to, LogRange { low: state.next_offset.min(log.range.low), ..log.range })?;
     reads_replaced(state, log.range.low, to)?;
     if to > state.next_offset {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Where every partition stands, for people and for `verify`: the position rows with the logs they count in. Reads only.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
 
 use super::claim::Lineage;
@@ -88,13 +88,62 @@ impl Store {
     /// The database did not answer.
     pub async fn partitions(&self, topic: Option<&str>) -> Result<Vec<PartitionState>, StoreError> {
         let mut session = self.checkout().await?;
-        Ok(load(&mut session.conn(), topic).await?)
+        Ok(load(&mut session.conn(), Which { topic, ..Which::default() }).await?)
+    }
+
+    /// One group's positions in a topic, in the order of partitions.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn partitions_of(&self, group: &str, topic: &str) -> Result<Vec<PartitionState>, StoreError> {
+        let mut session = self.checkout().await?;
+        let which = Which { group: Some(group), topic: Some(topic), partition: None };
+        Ok(load(&mut session.conn(), which).await?)
+    }
+
+    /// Where one group stands on one partition; null where it has no position.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub async fn partition(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Option<PartitionState>, StoreError> {
+        let mut session = self.checkout().await?;
+        Ok(one(&mut session.conn(), group, topic, partition).await?)
     }
 }
 
-pub(super) async fn load(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<Vec<PartitionState>> {
+/// Which positions; all where nothing is said.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Which<'a> {
+    pub(super) group: Option<&'a str>,
+    pub(super) topic: Option<&'a str>,
+    pub(super) partition: Option<i32>,
+}
+
+pub(super) async fn one(
+    conn: &mut Conn<'_>,
+    group: &str,
+    topic: &str,
+    partition: i32,
+) -> QueryResult<Option<PartitionState>> {
+    let which = Which { group: Some(group), topic: Some(topic), partition: Some(partition) };
+    Ok(load(conn, which).await?.pop())
+}
+
+pub(super) async fn load(conn: &mut Conn<'_>, which: Which<'_>) -> QueryResult<Vec<PartitionState>> {
+    let Which { group, topic, partition } = which;
+    let any = |given: bool| (!given).into_sql::<Bool>();
+    let asked = any(group.is_some())
+        .or(partition_offsets::consumer_group.eq(group.unwrap_or_default()))
+        .and(any(topic.is_some()).or(partition_offsets::topic.eq(topic.unwrap_or_default())))
+        .and(any(partition.is_some()).or(partition_offsets::partition.eq(partition.unwrap_or_default())));
     let query = partition_offsets::table
         .inner_join(lineages::table.on(lineages::id.eq(partition_offsets::lineage_id)))
+        .filter(asked)
         .order((partition_offsets::consumer_group, partition_offsets::topic, partition_offsets::partition))
         .select((
             partition_offsets::consumer_group,
@@ -113,7 +162,5 @@ pub(super) async fn load(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResul
             partition_offsets::halted_at,
             partition_offsets::budget_exempt_to,
         ));
-    let mut rows: Vec<PartitionState> = with_conn!(conn, c => query.load(c).await)?;
-    rows.retain(|row| topic.is_none_or(|topic| row.topic == topic));
-    Ok(rows)
+    with_conn!(conn, c => query.load(c).await)
 }

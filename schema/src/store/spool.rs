@@ -18,11 +18,9 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use super::claim::Lineage;
 use super::config::PoolConfig;
 use super::error::StoreError;
-use super::ledger::joined;
 use super::sqlite::SqliteManager;
 use super::{AsyncSqlite, Conn, Store, pool};
 use crate::schema::lineages;
-use crate::sql_types::UtcTimestamp;
 use crate::time::UtcMicros;
 
 mod keep;
@@ -74,8 +72,6 @@ pub struct Held {
     pub segments: i64,
     /// Records in them.
     pub records: i64,
-    /// When the first of them was kept.
-    pub since: UtcMicros,
 }
 
 /// One batch that waits.
@@ -174,13 +170,34 @@ impl Spool {
         let query = diesel::sql_query(
             "select s.consumer_group, l.cluster_id, l.topic_id, l.topic, l.partition, \
                     min(s.from_offset) as from_offset, max(s.to_offset) as to_offset, \
-                    count(*) as segments, sum(s.records) as records, min(s.at) as since \
+                    count(*) as segments, sum(s.records) as records \
              from segments s join lineages l on l.id = s.lineage_id \
              group by s.consumer_group, l.id order by l.topic, l.partition, l.id, s.consumer_group",
         );
         let mut session = self.store.checkout().await?;
         let rows: Vec<HeldRow> = query.load(sqlite(session.conn())).await?;
         Ok(rows.into_iter().map(Held::from).collect())
+    }
+
+    /// The logs of a partition of which anything waits.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn logs(&self, group: &str, topic: &str, partition: i32) -> Result<Vec<Lineage>, StoreError> {
+        let of_log = segments::table
+            .filter(segments::consumer_group.eq(group))
+            .filter(segments::lineage_id.eq(lineages::id));
+        let logs = lineages::table
+            .filter(lineages::topic.eq(topic))
+            .filter(lineages::partition.eq(partition))
+            .filter(diesel::dsl::exists(of_log))
+            .order(lineages::id)
+            .select((lineages::cluster_id, lineages::topic_id, lineages::topic, lineages::partition));
+        let mut session = self.store.checkout().await?;
+        let logs: Vec<(String, String, String, i32)> = logs.load(sqlite(session.conn())).await?;
+        let lineage =
+            |(cluster_id, topic_id, topic, partition)| Lineage { cluster_id, topic_id, topic, partition };
+        Ok(logs.into_iter().map(lineage).collect())
     }
 
     /// The segment that goes on at `position`: it starts there, or before it and ends behind it.
@@ -204,11 +221,12 @@ impl Spool {
         Ok(rows.first(sqlite(session.conn())).await.optional()?)
     }
 
-    /// Drops segments that start before `position` and that these ranges of the database's ledger cover
-    /// ([`Store::stored_ranges`]), some thousand at a time. Answers how many.
+    /// Drops segments that start before `position` and lie in one of these ranges, which the database has stored
+    /// ([`Store::stored_ranges`]): of each range some thousand at a time. Answers how many. One that stays after an error is dropped
+    /// the next time.
     ///
     /// # Errors
-    /// The file cannot be written: what is stored is dropped the next time.
+    /// The file cannot be written.
     pub async fn drop_stored(
         &self,
         group: &str,
@@ -219,7 +237,7 @@ impl Spool {
         let mut session = self.store.checkout().await?;
         let c = sqlite(session.conn());
         let mut dropped = 0;
-        for (from, to) in joined(stored) {
+        for (from, to) in stored {
             let rows = segments::table
                 .filter(of_log(group, lineage))
                 .filter(segments::from_offset.ge(from))
@@ -308,8 +326,6 @@ struct HeldRow {
     segments: i64,
     #[diesel(sql_type = BigInt)]
     records: i64,
-    #[diesel(sql_type = UtcTimestamp)]
-    since: UtcMicros,
 }
 
 impl From<HeldRow> for Held {
@@ -322,7 +338,6 @@ impl From<HeldRow> for Held {
             to: row.to_offset,
             segments: row.segments,
             records: row.records,
-            since: row.since,
         }
     }
 }

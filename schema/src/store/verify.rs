@@ -10,6 +10,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use super::chain::{Jump, check_segments};
 use super::claim::Lineage;
 use super::error::StoreError;
+use super::positions::Which;
 use super::{Conn, Store, audit, positions, removals, with_conn};
 use crate::schema::{
     articles, betting_analyses, games, lineages, odds, offset_ledger as ledger, operator_actions as actions,
@@ -149,7 +150,7 @@ async fn verify_in_tx(conn: &mut Conn<'_>, topic: Option<&str>) -> QueryResult<V
         // Counting a large table takes as long as it takes.
         diesel::sql_query("set local statement_timeout = 0").execute(c).await?;
     }
-    let positions = positions::load(conn, topic).await?;
+    let positions = positions::load(conn, Which { topic, ..Which::default() }).await?;
     let segments = segments(conn, topic).await?;
     let mut found = check_segments(&segments, &positions, &jumps(conn, topic).await?);
     check_rows(&mut found, conn, &segments, topic).await?;

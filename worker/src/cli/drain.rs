@@ -15,13 +15,14 @@ use super::operator::{connect, print, print_line, tell};
 use super::signals::StopSignals;
 use super::table::{aligned, row};
 use crate::config::{Config, OnOutage};
-use crate::drain::{self, Standing};
+use crate::drain::{self, Standing, Stored};
 use crate::stand_in::StandIn;
+use crate::telemetry;
 
 /// Arguments of `drain`.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
-    /// Only show what waits, and how it stands to the database; what the database has is dropped all the same.
+    /// Only show what waits, and how it stands to the database.
     #[arg(long)]
     dry_run: bool,
     /// Print one JSON array.
@@ -46,11 +47,12 @@ pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
     let mut config = config.clone();
     config.store.on_outage = OnOutage::Spool; // it was, when the file was filled
     let stand_in = StandIn::open(&config).await?.context("the spool is not open")?;
-    let found = drain::look(&stand_in, &store).await?;
     if args.dry_run {
-        show(&found, args.json)?;
+        show(&drain::look(&stand_in, &store, Stored::Kept).await?, args.json)?;
         return Ok(Ending::Done);
     }
+    telemetry::install(&config.log)?;
+    let found = drain::look(&stand_in, &store, Stored::Dropped).await?;
     let mut stop = StopSignals::new()?;
     let told = Arc::new(AtomicBool::new(false));
     let until_told = async {
@@ -64,7 +66,7 @@ pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
         () = tell_progress(&stand_in, args.json) => Vec::new(),
     };
     not_moved.iter().for_each(|problem| tell(format_args!("not moved: {problem}")));
-    let mut left = drain::look(&stand_in, &store).await?;
+    let mut left = drain::look(&stand_in, &store, Stored::Dropped).await?;
     left.retain(|(_, standing)| *standing != Standing::Stored);
     show(&left, args.json)?;
     Ok(if not_moved.is_empty() && left.is_empty() { Ending::Done } else { Ending::Failed })
@@ -101,27 +103,10 @@ fn show(found: &[(Held, Standing)], json: bool) -> anyhow::Result<()> {
             &format!("{} to {}", held.from, held.to),
             &held.segments.to_string(),
             &held.records.to_string(),
-            &text(*standing),
+            &standing.to_string(),
         ])
     }));
     print(aligned(&rows).as_bytes())
-}
-
-fn text(standing: Standing) -> String {
-    match standing {
-        Standing::Stored => "stored; dropped here".into(),
-        Standing::GoesOn { at, .. } => format!("goes on at the database's {at}"),
-        Standing::Gap { at } => format!("kept: the database stands at {at}, what is between is not here"),
-        Standing::PassedOver { at } => {
-            format!("kept: an operator moved the database to {at}, over what is here")
-        }
-        Standing::Paused { at } => format!("kept: paused by an operator, the database stands at {at}"),
-        Standing::Unreadable => "kept: it cannot be read, see the log".into(),
-        Standing::NoPosition => {
-            "kept: the database does not know the group; a worker decides where it starts".into()
-        }
-        Standing::OtherLog => "kept: the database follows another log by now".into(),
-    }
 }
 
 fn as_json((held, standing): &(Held, Standing)) -> Value {

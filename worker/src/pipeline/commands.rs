@@ -97,23 +97,13 @@ impl<S: Source> Pipeline<S> {
         self.progress.draining(partition, claim.next_offset);
         let lane = self.lane(claim.next_offset);
         self.lanes.entry(partition).or_insert(lane);
-        let (claimant, kind) = (self.claimant.clone(), self.topic.kind);
-        let unknown = Answer::Event(Event::Fetched(partition, assignment, FetchOutcome::Unknown));
-        self.spawn_answer(unknown, async move {
+        let (claimant, kind, turns) = (self.claimant.clone(), self.topic.kind, Arc::clone(&self.turns));
+        let fetched = move |outcome| Answer::Event(Event::Fetched(partition, assignment, outcome));
+        self.spawn_answer(fetched(FetchOutcome::Unknown), async move {
+            let Ok(turn) = turns.acquire_owned().await else { return fetched(FetchOutcome::Unknown) };
             match claimant.fetch(&claim, kind).await {
-                Ok(Some(batch)) => Answer::Segment(partition, assignment, Arc::new(batch)),
-                Ok(None) => Answer::Event(Event::Fetched(partition, assignment, FetchOutcome::Nothing)),
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    let topic = &*claim.topic;
-                    tracing::warn!(
-                        kafka.topic = topic,
-                        kafka.partition = partition,
-                        error,
-                        "cannot take out of the spool, trying again"
-                    );
-                    Answer::Event(Event::Fetched(partition, assignment, FetchOutcome::Unknown))
-                }
+                Some(batch) => Answer::Segment(partition, assignment, Arc::new(batch), turn),
+                None => fetched(FetchOutcome::Nothing),
             }
         });
     }

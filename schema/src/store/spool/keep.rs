@@ -44,14 +44,15 @@ pub(in super::super) async fn keep_in_tx(
         segments::format.eq(SEGMENT_FORMAT),
         segments::body.eq(batch.segment()),
     );
-    // After the database was set back a segment may start where an older one does: both are of the same log.
-    diesel::insert_into(segments::table)
+    // After the database was set back a segment may start where an older one does: both are of the same log, and the one that says
+    // more stays.
+    let upsert = diesel::insert_into(segments::table)
         .values((key, value))
         .on_conflict((segments::consumer_group, segments::lineage_id, segments::from_offset))
         .do_update()
-        .set(value)
-        .execute(c)
-        .await?;
+        .set(value);
+    let says_less = segments::to_offset.lt(batch.to).or(segments::format.lt(0));
+    diesel::query_dsl::methods::FilterDsl::filter(upsert, says_less).execute(c).await?;
     if !move_position(Wire::Sqlite(c), job).await? {
         return Err(WriteError::Fenced);
     }
@@ -140,5 +141,5 @@ pub(super) async fn ranges(
         .order((segments::from_offset, segments::to_offset))
         .select((segments::from_offset, segments::to_offset));
     let rows: Vec<(i64, i64)> = rows.load(c).await?;
-    Ok(joined(&rows))
+    Ok(joined(&rows, i64::MAX))
 }
