@@ -78,7 +78,10 @@ services: ## Start Kafka and PostgreSQL for use by hand: eval "$(make -s service
 services-stop: ## Stop what `make services` started, and delete it
 	@scripts/services stop "$(SERVICES_DIR)"
 
-lint: ## Check format, clippy with the bans of clippy.toml, and documentation
+lint: ## Check format, clippy with the bans of clippy.toml, documentation, and that every known bug can still be planted
+	@for patch in tests/mutants/*.patch; do \
+	    git apply --check "$$patch" || { echo "make lint: $$patch no longer applies; a bug that cannot be planted proves nothing" >&2; exit 1; }; \
+	done
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

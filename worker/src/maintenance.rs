@@ -13,7 +13,8 @@ use rand::Rng;
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::{clock, metrics};
+use crate::clock;
+use crate::metrics::{self, SweepOutcome};
 
 /// `[compaction]`: of each run of equal quotes the first and the last are kept.
 #[derive(Debug, Clone, Deserialize)]
@@ -187,10 +188,10 @@ async fn turn(store: &Store, removal: Removal, horizon: UtcMicros, every: Durati
     };
     let reason = removal.name();
     let outcome = match &ended {
-        Ok(Step::Busy) => "skipped",
-        Ok(Step::Interrupted) => "interrupted",
-        Ok(Step::More | Step::Done) => "completed",
-        Err(_) => "failed",
+        Ok(Step::Busy) => SweepOutcome::Skipped,
+        Ok(Step::Interrupted) => SweepOutcome::Interrupted,
+        Ok(Step::More | Step::Done) => SweepOutcome::Completed,
+        Err(_) => SweepOutcome::Failed,
     };
     metrics::sweep_ended(removal, outcome, start.elapsed(), clock::now());
     let Walk { scanned, removed, selections, .. } = walk;

@@ -14,14 +14,14 @@ use ledgerline_schema::workflow::{State, WorkflowKind};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-mod mode;
+mod labels;
 mod spool;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use mode::Mode;
-pub(crate) use mode::Rebalance;
+pub use labels::Mode;
+pub(crate) use labels::{BatchOutcome, Rebalance, SweepOutcome};
 pub(crate) use spool::{outage, spool_failed, spool_holds, spool_size, spooled};
 use table::*;
 pub use table::{Kind, METRICS, Metric};
@@ -78,8 +78,8 @@ pub(crate) fn touch(topic: &str, mode: Mode) {
     for flag in Flag::ALL {
         counter!(FLAGS, "topic" => topic(), "flag" => flag.name()).increment(0);
     }
-    for outcome in ["committed", "failed", "refused", "halted", "fenced"] {
-        counter!(BATCHES, "topic" => topic(), "outcome" => outcome).increment(0);
+    for outcome in BatchOutcome::ALL {
+        counter!(BATCHES, "topic" => topic(), "outcome" => outcome.name()).increment(0);
     }
     for trigger in [Trigger::Rows, Trigger::Bytes, Trigger::Age, Trigger::Memory] {
         counter!(FLUSHES, "topic" => topic(), "trigger" => trigger.name()).increment(0);
@@ -130,7 +130,7 @@ pub(crate) fn written(
     ] {
         counter!(ROWS, "topic" => topic(), "mode" => mode.name(), "outcome" => outcome).increment(count(n));
     }
-    counter!(BATCHES, "topic" => topic(), "outcome" => "committed").increment(1);
+    counter!(BATCHES, "topic" => topic(), "outcome" => BatchOutcome::Committed.name()).increment(1);
     counter!(ATTEMPTS, "topic" => topic()).increment(report.attempts.into());
     for (result, n) in [("hit", report.lookups.hits), ("miss", report.lookups.misses)] {
         counter!(LOOKUPS, "topic" => topic(), "result" => result).increment(n);
@@ -175,8 +175,8 @@ pub(crate) fn settled(topic: &str, mode: Mode, offsets: &Dispositions, dead: &[D
 }
 
 /// A transaction that is not known to be committed.
-pub(crate) fn write_failed(topic: &str, outcome: &'static str) {
-    counter!(BATCHES, "topic" => topic.to_owned(), "outcome" => outcome).increment(1);
+pub(crate) fn write_failed(topic: &str, outcome: BatchOutcome) {
+    counter!(BATCHES, "topic" => topic.to_owned(), "outcome" => outcome.name()).increment(1);
 }
 
 pub(crate) fn circuit(circuit: Circuit) {
@@ -185,7 +185,7 @@ pub(crate) fn circuit(circuit: Circuit) {
 
 pub(crate) fn fenced(topic: &str) {
     counter!(FENCED, "topic" => topic.to_owned()).increment(1);
-    counter!(BATCHES, "topic" => topic.to_owned(), "outcome" => "fenced").increment(1);
+    counter!(BATCHES, "topic" => topic.to_owned(), "outcome" => BatchOutcome::Fenced.name()).increment(1);
 }
 
 pub(crate) fn rebalance(topic: &str, kind: Rebalance) {
@@ -269,8 +269,8 @@ pub(crate) fn pool(state: PoolState) {
 pub(crate) fn touch_sweep(removal: Removal) {
     counter!(SWEPT, "reason" => removal.name()).increment(0);
     counter!(REMOVED, "reason" => removal.name()).increment(0);
-    for outcome in ["completed", "skipped", "interrupted", "failed"] {
-        counter!(SWEEPS, "reason" => removal.name(), "outcome" => outcome).increment(0);
+    for outcome in SweepOutcome::ALL {
+        counter!(SWEEPS, "reason" => removal.name(), "outcome" => outcome.name()).increment(0);
     }
     gauge!(LAST_SWEEP, "reason" => removal.name()).set(0.0);
 }
@@ -280,9 +280,9 @@ pub(crate) fn swept(removal: Removal, chunk: &SweptChunk) {
     counter!(REMOVED, "reason" => removal.name()).increment(count(chunk.removed));
 }
 
-pub(crate) fn sweep_ended(removal: Removal, outcome: &'static str, took: Duration, now: UtcMicros) {
-    counter!(SWEEPS, "reason" => removal.name(), "outcome" => outcome).increment(1);
-    if outcome == "completed" {
+pub(crate) fn sweep_ended(removal: Removal, outcome: SweepOutcome, took: Duration, now: UtcMicros) {
+    counter!(SWEEPS, "reason" => removal.name(), "outcome" => outcome.name()).increment(1);
+    if outcome == SweepOutcome::Completed {
         histogram!(SWEEP_SECONDS, "reason" => removal.name()).record(took.as_secs_f64());
         gauge!(LAST_SWEEP, "reason" => removal.name()).set(seconds(now));
     }

@@ -249,7 +249,9 @@ impl<S: Source> Pipeline<S> {
     /// would not notice.
     fn watch_positions(&mut self) {
         let now = Instant::now();
-        if self.lanes.is_empty() || now < self.watch_at || self.watching {
+        // A spool is told of partitions that others have, too: they may be this worker's when the database is away.
+        let nobody_asks = self.lanes.is_empty() && self.claimant.spool.is_none();
+        if nobody_asks || now < self.watch_at || self.watching {
             return;
         }
         self.watch_at = now + WATCH_EVERY;

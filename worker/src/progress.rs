@@ -15,7 +15,7 @@ use ledgerline_schema::time::UtcMicros;
 
 use crate::buffer::Trigger;
 use crate::clock;
-use crate::metrics::{self, Mode, Rebalance};
+use crate::metrics::{self, BatchOutcome, Mode, Rebalance};
 use crate::protocol::Partition;
 use crate::recent::{Recent, RecentBatch};
 
@@ -305,7 +305,7 @@ impl Progress {
     }
 
     /// A batch is in the database although the answer said nothing. What became of its rows is in the ledger only.
-    pub(crate) fn found_committed(&self, batch: &Batch) {
+    pub(crate) fn found_committed(&self, partition: Partition, batch: &Batch) {
         let dispositions = batch.dispositions(batch.dead.len());
         {
             let mut totals = lock(&self.totals);
@@ -318,6 +318,7 @@ impl Progress {
         metrics::settled(&self.topic, self.mode, &dispositions, &batch.dead);
         tracing::info!(
             kafka.topic = self.topic,
+            kafka.partition = partition,
             from = batch.from,
             to = batch.to,
             "the batch was committed after all"
@@ -338,10 +339,12 @@ impl Progress {
     pub(crate) fn write_failed(&self, claim: &Claim, batch: &Batch, error: &StoreError) {
         let (outcome, what) = match error.trouble() {
             Trouble::Environment => {
-                ("failed", "batch rolled back or unknown; asking the database and trying again")
+                (BatchOutcome::Failed, "batch rolled back or unknown; asking the database and trying again")
             }
-            Trouble::Refusal => ("refused", "batch refused; asking the database and trying again"),
-            Trouble::Contention => ("failed", "batch not written yet; trying again"),
+            Trouble::Refusal => {
+                (BatchOutcome::Refused, "batch refused; asking the database and trying again")
+            }
+            Trouble::Contention => (BatchOutcome::Failed, "batch not written yet; trying again"),
         };
         metrics::write_failed(&self.topic, outcome);
         tracing::warn!(
@@ -356,7 +359,7 @@ impl Progress {
 
     /// A transaction was given up because it would have gone over the dead-letter budget.
     pub(crate) fn over_budget(&self) {
-        metrics::write_failed(&self.topic, "halted");
+        metrics::write_failed(&self.topic, BatchOutcome::Halted);
     }
 
     fn update(&self, partition: Partition, change: impl FnOnce(&mut PartitionProgress)) {

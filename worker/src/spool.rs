@@ -291,3 +291,50 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ledgerline_schema::time::UtcMicros;
+
+    use super::*;
+
+    fn row(topic_id: &str, partition: i32, next_offset: i64) -> PartitionState {
+        PartitionState {
+            group: "g".into(),
+            topic: "odds".into(),
+            partition,
+            lineage_id: 1,
+            cluster_id: "c".into(),
+            topic_id: topic_id.into(),
+            start_offset: 0,
+            next_offset,
+            epoch: 1,
+            owner: String::new(),
+            updated_at: UtcMicros(0),
+            halted: None,
+            halted_detail: None,
+            halted_at: None,
+            budget_exempt_to: 0,
+        }
+    }
+
+    #[test]
+    fn the_spool_is_told_of_every_partition_that_moves() {
+        let mut seen = Seen::default();
+        let claimed = Claimed { lineage: row("one", 0, 0).lineage(), noted: 10, epoch: 1, out: 0 };
+        seen.claimed.insert(0, claimed);
+        let told = |seen: &mut Seen, row: PartitionState| seen.moved(&row).map(|(_, next)| next);
+        assert_eq!(told(&mut seen, row("one", 0, 20)), Some(20));
+        assert_eq!(told(&mut seen, row("one", 0, 20)), None, "it has not moved");
+        assert_eq!(told(&mut seen, row("one", 0, 15)), None, "an answer from before our last claim");
+        assert_eq!(told(&mut seen, row("one", 0, 21)), Some(21));
+        assert_eq!(
+            told(&mut seen, row("two", 0, 3)),
+            Some(3),
+            "another worker follows a log that was made again"
+        );
+        assert_eq!(told(&mut seen, row("one", 1, 7)), Some(7), "a partition of another worker");
+        assert_eq!(told(&mut seen, row("one", 1, 7)), None);
+        assert_eq!(told(&mut seen, row("one", 1, 5)), Some(5), "it was set back");
+    }
+}

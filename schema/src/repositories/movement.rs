@@ -67,7 +67,7 @@ struct Filling {
     limit: usize,
     quotes_left: usize,
     selections_left: usize,
-    until: Instant,
+    deadline: Instant,
     next: Option<BlockKey>,
 }
 
@@ -95,7 +95,7 @@ impl Store {
             limit,
             quotes_left: QUOTES,
             selections_left: LOOKED_AT,
-            until: Instant::now() + PATIENCE,
+            deadline: Instant::now() + PATIENCE,
             next: None,
         };
         for (name, place) in selections::from_name(&names, after.map(|key| &key.selection)) {
@@ -177,7 +177,7 @@ impl Filling {
             }
         }
         self.selections_left = self.selections_left.saturating_sub(1);
-        let exhausted = self.quotes_left == 0 || self.selections_left == 0 || Instant::now() >= self.until;
+        let exhausted = self.quotes_left == 0 || self.selections_left == 0 || Instant::now() >= self.deadline;
         if let Some(block) = open
             && !self.push(block)
             && !exhausted

@@ -11,7 +11,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use super::error::{StoreError, WriteError};
 use super::halt::Halt;
 use super::rows::WriteJob;
-use super::{Conn, Store, Wire, with_conn};
+use super::{Conn, Store, Wire, in_tx, with_conn};
 use crate::schema::{lineages, partition_offsets};
 use crate::time::UtcMicros;
 
@@ -118,15 +118,7 @@ impl Store {
     /// # Errors
     /// The database did not answer; nothing is known.
     pub async fn claim(&self, request: &ClaimRequest, now: UtcMicros) -> Result<ClaimAnswer, StoreError> {
-        let mut session = self.checkout().await?;
-        Ok(match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| claim_in_tx(&mut Conn::Postgres(c), request, now).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| claim_in_tx(&mut Conn::Sqlite(c), request, now).await).await
-            }
-        }?)
+        Ok(in_tx!(self, conn => claim_in_tx(conn, request, now))?)
     }
 
     /// Gives partitions their first position. One that has a position keeps it.
@@ -139,16 +131,7 @@ impl Store {
         starts: &[(Lineage, i64)],
         now: UtcMicros,
     ) -> Result<(), StoreError> {
-        let mut session = self.checkout().await?;
-        match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| start_in_tx(&mut Conn::Postgres(c), group, starts, now).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| start_in_tx(&mut Conn::Sqlite(c), group, starts, now).await)
-                    .await
-            }
-        }?;
+        in_tx!(self, conn => start_in_tx(conn, group, starts, now))?;
         Ok(())
     }
 
@@ -174,13 +157,7 @@ impl Store {
     /// # Errors
     /// The database did not answer; nothing is known.
     pub async fn position(&self, claim: &Claim) -> Result<Option<Position>, StoreError> {
-        let mut session = self.checkout().await?;
-        Ok(match session.conn() {
-            Conn::Postgres(c) => c.transaction(async |c| lock_position(Wire::Postgres(c), claim).await).await,
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| lock_position(Wire::Sqlite(c), claim).await).await
-            }
-        }?)
+        Ok(in_tx!(self, conn => lock_position(conn.wire(), claim))?)
     }
 }
 

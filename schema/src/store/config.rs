@@ -171,6 +171,8 @@ impl DatabaseConfig {
                 "database.pool.min_idle: must be at most database.pool.size",
             ),
             (self.pool.checkout_timeout_ms >= 100, "database.pool.checkout_timeout_ms: must be at least 100"),
+            (self.pool.idle_timeout_ms >= 1, "database.pool.idle_timeout_ms: must be at least 1"),
+            (self.pool.max_lifetime_ms >= 1, "database.pool.max_lifetime_ms: must be at least 1"),
             (self.pool.connect_timeout_ms >= 100, "database.pool.connect_timeout_ms: must be at least 100"),
             (self.statement_timeout_ms >= 1_000, "database.statement_timeout_ms: must be at least 1,000"),
             (self.lock_timeout_ms >= 1_000, "database.lock_timeout_ms: must be at least 1,000"),

@@ -9,8 +9,8 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::workflow_rows::{Workflow, load};
-use super::workflows::{Change, WorkflowError, in_tx, lock, now, transition, write_down};
-use super::{Conn, Store, with_conn};
+use super::workflows::{Change, WorkflowError, lock, now, transition, write_down};
+use super::{Conn, Store, in_tx, with_conn};
 use crate::schema::workflows;
 use crate::sql_types::Json;
 use crate::time::UtcMicros;

@@ -12,7 +12,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::audit::{self, Action};
 use super::error::StoreError;
-use super::{Conn, Store, with_conn};
+use super::{Conn, Store, in_tx, with_conn};
 use crate::events::game::Version;
 use crate::schema::{game_conflicts, game_refs, games};
 use crate::time::UtcMicros;
@@ -95,15 +95,7 @@ impl Store {
     /// # Errors
     /// `Rejected`: a name that leads to no game, or both lead to one.
     pub async fn merge_games(&self, order: &Merge) -> Result<Merged, StoreError> {
-        let mut session = self.checkout().await?;
-        let done = match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| merge_in_tx(&mut Conn::Postgres(c), order).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| merge_in_tx(&mut Conn::Sqlite(c), order).await).await
-            }
-        };
+        let done = in_tx!(self, conn => merge_in_tx(conn, order));
         match done {
             Ok(merged) | Err(Undone::Rehearsed(merged)) => Ok(merged),
             Err(Undone::Failed(error)) => Err(error),

@@ -198,6 +198,30 @@ macro_rules! with_conn {
 }
 pub(crate) use with_conn;
 
+/// Runs a body in one transaction on either database; SQLite's takes the writer's lock at once.
+macro_rules! in_tx {
+    ($store:expr, $conn:ident => $body:expr) => {{
+        let mut session = $store.checkout().await?;
+        match session.conn() {
+            $crate::store::Conn::Postgres(c) => {
+                c.transaction(async |c| {
+                    let $conn = &mut $crate::store::Conn::Postgres(c);
+                    $body.await
+                })
+                .await
+            }
+            $crate::store::Conn::Sqlite(c) => {
+                c.immediate_transaction(async |c| {
+                    let $conn = &mut $crate::store::Conn::Sqlite(c);
+                    $body.await
+                })
+                .await
+            }
+        }
+    }};
+}
+pub(crate) use in_tx;
+
 impl Store {
     /// Prepares the pool. Connections are opened when they are needed, so a database that is down is no error here.
     ///

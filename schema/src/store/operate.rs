@@ -14,7 +14,7 @@ use super::audit::{self, Action};
 use super::claim::{intern_lineage, lock_position};
 use super::error::StoreError;
 use super::halt::{BUDGET, Halt, SPOOL_GAP};
-use super::{Claim, Conn, Lineage, LogRange, PartitionState, Store, ledger, positions, with_conn};
+use super::{Claim, Conn, Lineage, LogRange, PartitionState, Store, in_tx, ledger, positions, with_conn};
 use crate::schema::partition_offsets;
 use crate::time::UtcMicros;
 
@@ -101,18 +101,7 @@ impl Store {
     }
 
     async fn change(&self, order: &Order, log: &LogNow, change: Change) -> Result<Moved, StoreError> {
-        let mut session = self.checkout().await?;
-        match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| change_in_tx(&mut Conn::Postgres(c), order, log, change).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| {
-                    change_in_tx(&mut Conn::Sqlite(c), order, log, change).await
-                })
-                .await
-            }
-        }
+        in_tx!(self, conn => change_in_tx(conn, order, log, change))
     }
 }
 

@@ -18,7 +18,7 @@ use super::probe::execute;
 use super::rows::{Effort, WriteJob};
 use super::settle::Resolved;
 use super::undo::{Undo, outcome};
-use super::{Claim, Conn, Store, isolate, ledger, with_conn};
+use super::{Claim, Conn, Store, in_tx, isolate, ledger, with_conn};
 use crate::batch::{Batch, Dispositions, RowCounts};
 use crate::budget::Budget;
 use crate::events::Rejection;
@@ -55,15 +55,7 @@ impl Store {
     /// # Errors
     /// The environment, or another writer; nothing was changed.
     pub async fn redrive(&self, redrive: &Redrive<'_>) -> Result<Redriven, StoreError> {
-        let mut session = self.checkout().await?;
-        outcome(match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| redrive_in_tx(&mut Conn::Postgres(c), redrive).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| redrive_in_tx(&mut Conn::Sqlite(c), redrive).await).await
-            }
-        })
+        outcome(in_tx!(self, conn => redrive_in_tx(conn, redrive)))
     }
 }
 

@@ -10,7 +10,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::audit::{self, Action};
 use super::error::StoreError;
-use super::{Conn, Store, with_conn};
+use super::{Conn, Store, in_tx, with_conn};
 use crate::keywords::{ALL_KEYWORDS, Field, KEYWORDS, Keywords, Matcher, check_keyword};
 use crate::repositories::{Page, one_more};
 use crate::schema::{alert_rule_set, alert_rules as rules};
@@ -170,15 +170,7 @@ impl Store {
     }
 
     async fn change_rule(&self, order: Order<'_>, by: &RuleChange<'_>) -> Result<Rule, RuleError> {
-        let mut session = self.checkout().await?;
-        match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| change(&mut Conn::Postgres(c), order, by).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| change(&mut Conn::Sqlite(c), order, by).await).await
-            }
-        }
+        in_tx!(self, conn => change(conn, order, by))
     }
 }
 

@@ -8,7 +8,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::error::StoreError;
-use super::{Conn, Store, with_conn};
+use super::{Conn, Store, in_tx, with_conn};
 use crate::events::EventKind;
 use crate::scrapers::{Scraper, ScraperTally, Sightings};
 use crate::sql_types::UtcTimestamp;
@@ -33,15 +33,7 @@ impl Store {
             return Ok(());
         }
         counts.sort_unstable_by_key(|(scraper, _)| *scraper);
-        let mut session = self.checkout().await?;
-        let added = match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| add(&mut Conn::Postgres(c), kind, &counts).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| add(&mut Conn::Sqlite(c), kind, &counts).await).await
-            }
-        };
+        let added = in_tx!(self, conn => add(conn, kind, &counts));
         Ok(added?)
     }
 }

@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::letters::{LetterFilter, LetterId, LetterStatus, beyond, matching};
 use super::redrive::REDRIVE_GROUP;
 use super::undo::{Undo, outcome};
-use super::{Conn, Store, with_conn};
+use super::{Conn, Store, in_tx, with_conn};
 use crate::schema::dead_letters as letters;
 use crate::sql_types::Json;
 use crate::time::UtcMicros;
@@ -92,24 +92,13 @@ impl Store {
 
     /// In the order of the letters, a transaction for each batch; a dry run only counts.
     async fn settle(&self, change: Change<'_>, by: &Resolved) -> Result<usize, StoreError> {
-        let mut session = self.checkout().await?;
         if by.dry_run {
+            let mut session = self.checkout().await?;
             return Ok(count(&mut session.conn(), change).await?);
         }
         let (mut after, mut settled) = (LetterId::default(), 0);
         loop {
-            let batch = match session.conn() {
-                Conn::Postgres(c) => {
-                    c.transaction(async |c| settle_batch(&mut Conn::Postgres(c), change, after, by).await)
-                        .await
-                }
-                Conn::Sqlite(c) => {
-                    c.immediate_transaction(async |c| {
-                        settle_batch(&mut Conn::Sqlite(c), change, after, by).await
-                    })
-                    .await
-                }
-            };
+            let batch = in_tx!(self, conn => settle_batch(conn, change, after, by));
             let (letters, last) = batch?;
             settled += letters;
             match last {
@@ -121,15 +110,7 @@ impl Store {
 
     /// All or nothing, as they were named.
     async fn discard_ids(&self, ids: &[LetterId], by: &Resolved) -> Result<usize, StoreError> {
-        let mut session = self.checkout().await?;
-        outcome(match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| discard_ids(&mut Conn::Postgres(c), ids, by).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| discard_ids(&mut Conn::Sqlite(c), ids, by).await).await
-            }
-        })
+        outcome(in_tx!(self, conn => discard_ids(conn, ids, by)))
     }
 }
 

@@ -11,7 +11,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::audit::{self, Action};
 use super::error::StoreError;
-use super::{Conn, Store, with_conn};
+use super::{Conn, Store, in_tx, with_conn};
 use crate::schema::{partition_offsets, switches};
 use crate::time::UtcMicros;
 
@@ -172,15 +172,7 @@ impl Store {
     /// # Errors
     /// `Rejected`: it is paused already, or the group reads the topic and it has no such partition.
     pub async fn pause(&self, order: &SwitchOrder) -> Result<Switched, StoreError> {
-        let mut session = self.checkout().await?;
-        match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| pause_in_tx(&mut Conn::Postgres(c), order).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| pause_in_tx(&mut Conn::Sqlite(c), order).await).await
-            }
-        }
+        in_tx!(self, conn => pause_in_tx(conn, order))
     }
 
     /// Takes a pause back.
@@ -188,15 +180,7 @@ impl Store {
     /// # Errors
     /// `Rejected`: just that is not paused; the text says what is.
     pub async fn unpause(&self, order: &SwitchOrder) -> Result<Switched, StoreError> {
-        let mut session = self.checkout().await?;
-        match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| unpause_in_tx(&mut Conn::Postgres(c), order).await).await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| unpause_in_tx(&mut Conn::Sqlite(c), order).await).await
-            }
-        }
+        in_tx!(self, conn => unpause_in_tx(conn, order))
     }
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::error::StoreError;
 use super::leases::Lease;
 use super::workflow_rows::{Workflow, load};
-use super::{Conn, Store, with_conn};
+use super::{Conn, Store, in_tx, with_conn};
 use crate::schema::{workflow_history as history, workflows};
 use crate::sql_types::{Json, UtcTimestamp};
 use crate::time::UtcMicros;
@@ -63,30 +63,6 @@ impl From<diesel::result::Error> for WorkflowError {
         Self::Store(error.into())
     }
 }
-
-/// Runs a body in one transaction on either database.
-macro_rules! in_tx {
-    ($store:expr, $conn:ident => $body:expr) => {{
-        let mut session = $store.checkout().await?;
-        match session.conn() {
-            Conn::Postgres(c) => {
-                c.transaction(async |c| {
-                    let $conn = &mut Conn::Postgres(c);
-                    $body.await
-                })
-                .await
-            }
-            Conn::Sqlite(c) => {
-                c.immediate_transaction(async |c| {
-                    let $conn = &mut Conn::Sqlite(c);
-                    $body.await
-                })
-                .await
-            }
-        }
-    }};
-}
-pub(super) use in_tx;
 
 impl Store {
     /// Writes down what is asked for; somebody has to take it up.

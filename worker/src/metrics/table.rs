@@ -125,7 +125,11 @@ const fn sizes(
 
 /// Every metric.
 pub const METRICS: &[Metric] = &[
-    plain(CONSUMED, &["topic", "mode"], "Records taken from the topic into a batch."),
+    plain(
+        CONSUMED,
+        &["topic", "mode"],
+        "Records taken from the topic into a batch, by mode of the line: live, replay, backfill, drain, shadow.",
+    ),
     plain(
         SETTLED,
         &["topic", "mode", "outcome"],
@@ -260,7 +264,7 @@ pub const METRICS: &[Metric] = &[
     plain(
         SWEEPS,
         &["reason", "outcome"],
-        "Sweeps over the stored quotes, by reason and outcome: completed, skipped (another worker's), failed.",
+        "Sweeps over the stored quotes, by reason and outcome: completed, skipped (another worker's), interrupted (another worker began), failed.",
     ),
     sizes(
         SWEEP_SECONDS,

@@ -34,7 +34,7 @@ fn everything() {
     dispatched(topic, Mode::Live, &batch, Trigger::Age);
     flags(topic, Flags::default());
     written(topic, Mode::Live, &batch, &report, Duration::from_millis(3), now);
-    write_failed(topic, "failed");
+    write_failed(topic, BatchOutcome::Failed);
     circuit(Circuit::Closed);
     fenced(topic);
     rebalance(topic, Rebalance::Assigned);
@@ -55,7 +55,7 @@ fn everything() {
     spool_size(1, 2);
     touch_sweep(Removal::Compacted);
     swept(Removal::Compacted, &SweptChunk { scanned: 1, selections: 1, removed: 1, next: None });
-    sweep_ended(Removal::Compacted, "completed", Duration::from_secs(1), now);
+    sweep_ended(Removal::Compacted, SweepOutcome::Completed, Duration::from_secs(1), now);
     touch_workflows();
     drop(workflow_runs(WorkflowKind::Replay));
     workflow_became(WorkflowKind::Replay, State::Running);

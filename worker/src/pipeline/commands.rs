@@ -47,15 +47,7 @@ impl<S: Source> Pipeline<S> {
                 });
             }
             Command::Committed(partition, next_offset) => self.committed(partition, next_offset),
-            Command::FoundCommitted(partition, next_offset) => {
-                if let Some((lane, batch)) =
-                    self.lanes.get(&partition).and_then(|lane| Some((lane, lane.in_flight.as_ref()?)))
-                {
-                    lane.count_dead(batch);
-                    self.progress.found_committed(batch);
-                }
-                self.committed(partition, next_offset);
-            }
+            Command::FoundCommitted(partition, next_offset) => self.found_committed(partition, next_offset),
             Command::Spooled(partition, _) => {
                 if let Some(lane) = self.lanes.get_mut(&partition) {
                     lane.settle(&self.room);
@@ -74,12 +66,12 @@ impl<S: Source> Pipeline<S> {
         &self,
         partition: Partition,
         assignment: Assignment,
-        outcome: impl Future<Output = anyhow::Result<ClaimOutcome>> + Send + 'static,
+        asked: impl Future<Output = anyhow::Result<ClaimOutcome>> + Send + 'static,
     ) {
         let topic = self.topic.name.clone();
         let answered = move |outcome| Event::ClaimAnswered(partition, assignment, outcome);
         self.spawn(answered(ClaimOutcome::Unknown), async move {
-            answered(outcome.await.unwrap_or_else(|error| {
+            answered(asked.await.unwrap_or_else(|error| {
                 let error = format!("{error:#}");
                 tracing::warn!(
                     kafka.topic = topic,
@@ -161,6 +153,16 @@ impl<S: Source> Pipeline<S> {
                 writer::ask_position(&claimant, place, &claim).await,
             )
         });
+    }
+
+    fn found_committed(&mut self, partition: Partition, next_offset: i64) {
+        if let Some(lane) = self.lanes.get(&partition)
+            && let Some(batch) = &lane.in_flight
+        {
+            lane.count_dead(batch);
+            self.progress.found_committed(partition, batch);
+        }
+        self.committed(partition, next_offset);
     }
 
     fn committed(&mut self, partition: Partition, next_offset: i64) {

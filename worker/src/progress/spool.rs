@@ -18,7 +18,9 @@ impl Progress {
             next_offset,
             "the partition goes to the spool"
         );
-        metrics::halted(&self.topic, partition, None);
+        if self.mode.is_live() {
+            metrics::halted(&self.topic, partition, None);
+        }
         self.update(partition, |progress| progress.halted = None);
     }
 
