@@ -1,7 +1,9 @@
 -- Who may do what in Ledgerline's database. PostgreSQL 15 or newer; docs/SECURITY.md explains.
 --
--- Run it as a superuser, connected to that database, before the first `ledgerline migrate up` and again after every one
--- that brought a migration: rights on a single table need the table. It may be run any number of times.
+-- Run it connected to that database, before the first `ledgerline migrate up` and again after every one that brought a
+-- migration: rights on a single table need the table. It may be run any number of times.
+-- Who runs it is a superuser or, where there is none to be had (a managed server), the owner of the database with CREATEROLE;
+-- the same one each time. An owner becomes a member of ledgerline_migrator.
 -- It sets no password: `\password ledgerline_worker` in psql, or certificates.
 --
 --   ledgerline_migrator      owns the schema; `ledgerline migrate`, `db restore`, and before PostgreSQL 17 `db optimize`
@@ -16,6 +18,7 @@
 do $$
 declare
     role record;
+    by_superuser bool := (select rolsuper from pg_roles where rolname = current_user);
 begin
     for role in
         select * from (values
@@ -30,8 +33,15 @@ begin
         if to_regrole(role.name) is null then
             execute format('create role %I %s', role.name, role.login);
         end if;
-        execute format('alter role %I nosuperuser nocreatedb nocreaterole noreplication nobypassrls connection limit %s',
-                       role.name, role.connections);
+        -- A new role has none of these; only a superuser may name them all.
+        if by_superuser then
+            execute format('alter role %I nosuperuser nocreatedb nocreaterole noreplication nobypassrls', role.name);
+        elsif exists (select from pg_roles
+                      where rolname = role.name
+                        and (rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls)) then
+            raise exception 'the role % may do more than it should: drop it, or have a superuser run this file', role.name;
+        end if;
+        execute format('alter role %I connection limit %s', role.name, role.connections);
         execute format('alter role %I set search_path = public, pg_temp', role.name);
         execute format('alter role %I set statement_timeout = %L', role.name, role.statement_timeout);
         execute format('alter role %I set lock_timeout = ''5s''', role.name);
@@ -42,6 +52,11 @@ begin
     execute format('revoke all on database %I from public', current_database());
     execute format('grant connect on database %I to ledgerline_migrator, ledgerline_worker, ledgerline_operator, '
                    'ledgerline_maintenance, ledgerline_reader', current_database());
+
+    -- Who is no superuser can give the schema only to a role that it is a member of.
+    if not by_superuser and current_user <> 'ledgerline_migrator' then
+        execute format('grant ledgerline_migrator to %I', current_user);
+    end if;
 end
 $$;
 
