@@ -1,6 +1,9 @@
 # The image of the worker: one program and the C library, no shell, nobody's root.
 #
-#   docker build --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" .
+#   docker build --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" \
+#       --build-arg SOURCE="$(git remote get-url origin)" -t registry.example.com/ledgerline:0.1.0 .
+#
+# VERSION is required, and has to be the one in Cargo.toml. REVISION and SOURCE (the repository's address) become labels of the image.
 #
 # Checked by `make image-test` (scripts/image). Also builds where no registry is reached: every base can be replaced by
 # --build-context, and so can the stage `program`, by a folder that holds a program which is built already.
