@@ -118,10 +118,34 @@ def table(values, said):
         if isinstance(value, dict) and value:
             continue
         where = path if "<kind>" not in path else (*path[:2], first, *path[3:])
-        default = json.dumps(value).replace("|", "\\|")
-        note = said.get(where, "").replace("|", "\\|").replace("<", "&lt;")
-        rows.append(f"| `{'.'.join(path)}` | `{default}` | {note} |")
+        default = default_of_kinds(values["kafka"]["topics"], path[3:]) if "<kind>" in path else code(value)
+        note = outside_code(said.get(where, "").replace("|", "\\|"))
+        rows.append(f"| `{'.'.join(path)}` | {default} | {note} |")
     return "\n".join(rows)
+
+
+def code(value):
+    return f"`{json.dumps(value)}`".replace("|", "\\|")
+
+
+def default_of_kinds(topics, path):
+    """The default of a kind's key: the first kind's, and after it those that differ."""
+    of = {}
+    for kind, value in topics.items():
+        for key in path:
+            value = value[key]
+        of[kind] = value
+    if all(value == kind for kind, value in of.items()):
+        return "the kind's name"
+    common, *_ = of.values()
+    others = [f"{kind} {code(value)}" for kind, value in of.items() if value != common]
+    return "; ".join([code(common), *others])
+
+
+def outside_code(text):
+    """A `<` that is no code would be taken for HTML; within code it stands for itself."""
+    parts = text.split("`")
+    return "`".join(part if at % 2 else part.replace("<", "&lt;") for at, part in enumerate(parts))
 
 
 def write_readme():

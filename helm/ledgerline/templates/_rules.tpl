@@ -207,7 +207,7 @@ migrations.mode: a `hook` runs before the ExternalSecret of database.migratorSec
 {{- $used := 0 }}
 {{- range $key, $entry := $.Values.workers }}
 {{- $worker := include "ledgerline.worker" (dict "root" $ "key" $key) | fromJson }}
-{{- $used = add $used (mul (include "ledgerline.mostPods" $worker | int) (add $worker.poolSize $database.readConnections (ternary 1 0 $.Values.http.page))) }}
+{{- $used = add $used (mul (include "ledgerline.mostPods" $worker | int) (add $worker.poolSize $database.readConnections (ternary 2 1 $.Values.http.page))) }}
 {{- end }}
 {{- if ne $.Values.migrations.mode "none" }}{{- $used = add $used 1 }}{{- end }}
 {{- $replays := add (len $.Values.replay.jobs) (ternary 1 0 $.Values.replay.template.enabled) }}
