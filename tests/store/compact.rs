@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use ledgerline_schema::events::EventKind;
+use ledgerline_schema::repositories::Run;
 use ledgerline_schema::store::{
-    DatabaseConfig, Movement, QuoteKey, RecordCheck, Removal, Store, StoreError, Sweep, SweptChunk,
-    Verification,
+    DatabaseConfig, QuoteKey, RecordCheck, Removal, Store, StoreError, Sweep, SweptChunk, Verification,
 };
 use ledgerline_schema::time::UtcMicros;
 use proptest::prelude::*;
@@ -68,12 +68,12 @@ async fn strictly_clean(lab: &Lab) {
 }
 
 /// The movement of every selection there is.
-async fn movements(lab: &Lab) -> BTreeMap<i64, Vec<Movement>> {
+async fn movements(lab: &Lab) -> BTreeMap<i64, Vec<Run>> {
     let ids = lab.database.lines("select distinct selection_id || '' as line from odds").await;
     let mut movements = BTreeMap::new();
     for id in ids {
         let id: i64 = id.parse().expect("an id");
-        movements.insert(id, lab.store.line_movement(id).await.expect("an answer"));
+        movements.insert(id, lab.store.recent_movement(id, 1_000).await.expect("an answer"));
     }
     movements
 }
@@ -324,9 +324,14 @@ async fn a_late_quote_inside_a_compacted_run_loses_no_change_and_is_told(lab: &L
         event
     };
     line.events(&[late]).await;
-    let home = lab.store.latest_odds("test", "g0").await.expect("an answer");
-    let home = home.iter().find(|quote| quote.side == "home").expect("the home side").selection_id;
-    let blocks: Vec<_> = lab.store.line_movement(home).await.expect("an answer");
+    let home = lab.latest("test", "g0").await;
+    let home = home
+        .iter()
+        .find(|quote| quote.selection.side == "home")
+        .expect("the home side")
+        .selection
+        .selection_id;
+    let blocks: Vec<_> = lab.store.recent_movement(home, 1_000).await.expect("an answer");
     let prices: Vec<_> = blocks.iter().map(|block| block.price).collect();
     assert_eq!(prices, [Some(2.0), Some(2.2), Some(2.0)]);
     strictly_clean(lab).await;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use ledgerline_schema::batch::Batch;
 use ledgerline_schema::budget::Budget;
 use ledgerline_schema::events::{EventKind, RawRecord};
+use ledgerline_schema::repositories::{Latest, SelectionFilter};
 use ledgerline_schema::store::{
-    Claim, ClaimAnswer, ClaimRequest, Effort, Lineage, LogRange, Position, Store, WriteError, WriteJob,
-    WriteReport,
+    Claim, ClaimAnswer, ClaimRequest, Effort, GameName, Lineage, LogRange, Position, Store, WriteError,
+    WriteJob, WriteReport,
 };
 use ledgerline_schema::time::UtcMicros;
 use serde_json::{Value, json};
@@ -35,6 +36,13 @@ impl Lab {
     pub async fn on(database: Database) -> Self {
         let store = database.migrated().await;
         Self { database, store }
+    }
+
+    /// The newest quote of every selection of a game.
+    pub async fn latest(&self, system: &str, external_id: &str) -> Vec<Latest> {
+        let game = GameName { system: system.into(), id: external_id.into() };
+        let page = self.store.latest(&game, &SelectionFilter::default(), None, 1_000).await;
+        page.expect("an answer").map_or_else(Vec::new, |page| page.rows)
     }
 
     /// Another database of the same kind.

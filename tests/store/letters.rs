@@ -207,7 +207,7 @@ async fn a_patch_mends_a_record_and_not_its_letter(lab: &Lab) {
     redriver(lab, Some(mend()), false).redrive(&letter).await.expect("redriven");
     let settled = only(lab).await;
     assert_eq!((settled.payload, settled.key, settled.headers), (letter.payload, letter.key, letter.headers));
-    let quotes = lab.store.latest_odds("test", "g").await.expect("quotes");
+    let quotes = lab.latest("test", "g").await;
     assert_eq!(quotes.len(), 2);
     clean(lab).await;
 }

@@ -115,9 +115,9 @@ async fn prices_and_lines_are_kept_exactly(lab: &Lab) {
     let events: Vec<Value> =
         prices.iter().zip(0..).map(|(price, second)| odds("g", second, *price)).collect();
     line.events(&events).await;
-    let home = lab.store.latest_odds("test", "g").await.expect("an answer").swap_remove(1);
-    assert_eq!((home.side.as_str(), home.line), ("home", Some(-1.5)));
-    let moves = lab.store.line_movement(home.selection_id).await.expect("an answer");
+    let home = lab.latest("test", "g").await.swap_remove(1);
+    assert_eq!((home.selection.side.as_str(), home.line), ("home", Some(-1.5)));
+    let moves = lab.store.recent_movement(home.selection.selection_id, 1_000).await.expect("an answer");
     let found: Vec<i64> = moves
         .iter()
         .map(|block| ledgerline_schema::events::odds::american_from_decimal(block.price.expect("a price")))

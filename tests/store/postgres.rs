@@ -63,7 +63,7 @@ async fn after_an_error_interned_ids_are_asked_for_again() {
             .await;
         line.events(&[odds("g", 2, 666)]).await;
         assert_eq!(store.verify(None).await.expect("an answer").orphan_quotes, 0);
-        assert_eq!(store.latest_odds("test", "g").await.expect("an answer").len(), 2);
+        assert_eq!(lab.latest("test", "g").await.len(), 2);
     })
     .await;
 }

@@ -31,34 +31,33 @@ fn at(second: u32) -> UtcMicros {
 async fn the_latest_odds_are_those_observed_last_not_those_that_came_last(lab: &Lab) {
     let mut line = written(lab, &[(1, -110), (9, 130), (5, 120)]).await;
     line.events(&[odds("other", 30, 400)]).await;
-    let latest = lab.store.latest_odds("test", "g").await.expect("an answer");
+    let latest = lab.latest("test", "g").await;
     let found: Vec<_> = latest
         .iter()
-        .map(|quote| (quote.side.as_str(), quote.observed_at, quote.price, quote.line))
+        .map(|quote| (quote.selection.side.as_str(), quote.observed_at, quote.price, quote.line))
         .collect();
     let away = ("away", at(9), Some(decimal_from_american(-105)), Some(1.5));
     assert_eq!(found, [away, ("home", at(9), Some(2.3), Some(-1.5))]);
-    let names = &latest[1];
-    let names = [&names.sportsbook, &names.market, &names.period, &names.participant];
-    assert_eq!(names, ["book", "spread", "full_game", ""]);
-    assert!(!latest[1].alternate);
+    let home = &latest[1].selection;
+    let names = [&home.sportsbook, &home.market, &home.period, &home.participant];
+    assert_eq!((names.map(String::as_str), home.alternate), (["book", "spread", "full_game", ""], false));
 }
 
 async fn a_game_that_nobody_named_has_no_odds(lab: &Lab) {
     written(lab, &[(1, -110)]).await;
-    assert!(lab.store.latest_odds("test", "h").await.expect("an answer").is_empty());
-    assert!(lab.store.latest_odds("other", "g").await.expect("an answer").is_empty());
-    assert!(lab.store.line_movement(i64::MAX).await.expect("an answer").is_empty());
+    assert!(lab.latest("test", "h").await.is_empty());
+    assert!(lab.latest("other", "g").await.is_empty());
+    assert!(lab.store.recent_movement(i64::MAX, 1_000).await.expect("an answer").is_empty());
 }
 
 async fn home(lab: &Lab) -> i64 {
-    let latest = lab.store.latest_odds("test", "g").await.expect("an answer");
-    latest.iter().find(|quote| quote.side == "home").expect("the home side").selection_id
+    let latest = lab.latest("test", "g").await;
+    latest.iter().find(|quote| quote.selection.side == "home").expect("the home side").selection.selection_id
 }
 
 async fn movement_is_blocks_of_equal_quotes(lab: &Lab) {
     written(lab, &[(5, 110), (1, 100), (3, 110), (2, 100), (7, 100)]).await;
-    let blocks = lab.store.line_movement(home(lab).await).await.expect("an answer");
+    let blocks = lab.store.recent_movement(home(lab).await, 1_000).await.expect("an answer");
     let found: Vec<_> = blocks.iter().map(|block| (block.from, block.to, block.price, block.line)).collect();
     let line = Some(-1.5);
     assert_eq!(
@@ -78,7 +77,7 @@ async fn what_is_not_offered_is_a_block_too(lab: &Lab) {
         event["data"]["market_status"] = json!("suspended");
     }
     line.events(&suspended).await;
-    let blocks = lab.store.line_movement(home(lab).await).await.expect("an answer");
+    let blocks = lab.store.recent_movement(home(lab).await, 1_000).await.expect("an answer");
     let prices: Vec<_> = blocks.iter().map(|block| block.price).collect();
     assert_eq!(prices, [Some(2.0), None, Some(2.0)]);
 }

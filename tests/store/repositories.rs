@@ -220,7 +220,7 @@ async fn movement_is_the_same_in_pages_of_any_size(lab: &Lab) {
     // The home side moves at 2 and 4, the away side never.
     assert_eq!(blocks.len(), 6 * 3 + 6);
     let of_one: Vec<_> = blocks.iter().filter(|block| block.selection == blocks[0].selection).collect();
-    assert!(of_one.windows(2).all(|pair| pair[0].to < pair[1].from));
+    assert!(of_one.windows(2).all(|pair| pair[0].run.to < pair[1].run.from));
 }
 
 async fn movement_is_bounded_by_time_and_filter(lab: &Lab) {
@@ -234,7 +234,7 @@ async fn movement_is_bounded_by_time_and_filter(lab: &Lab) {
     let span = Span { from: Some(time("2025-11-09T18:00:02Z")), until: Some(time("2025-11-09T18:00:05Z")) };
     let page = lab.store.movement(&name("g"), &filter, span, None, 100).await;
     let blocks = page.expect("an answer").expect("a game").rows;
-    let spans: Vec<_> = blocks.iter().map(|block| (block.from, block.to)).collect();
+    let spans: Vec<_> = blocks.iter().map(|block| (block.run.from, block.run.to)).collect();
     let at = |second: u32| time(&format!("2025-11-09T18:00:0{second}Z"));
     assert_eq!(spans, [(at(2), at(3)), (at(4), at(4))]);
 }

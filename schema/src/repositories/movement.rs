@@ -11,6 +11,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
 use super::Page;
+use super::runs::{Quote, Run, extend};
 use super::selections::{self, COLUMNS, ORDER, Selection, SelectionFilter, SelectionKey};
 use super::statement::Statement;
 use crate::schema::odds;
@@ -28,19 +29,13 @@ const SELECTIONS: usize = 100;
 /// Selections that one page may look at.
 const LOOKED_AT: usize = 2_000;
 
-/// A run of equal quotes: the price stood from `from` to `to`.
+/// A run of equal quotes of what can be bet on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
     /// What can be bet on.
     pub selection: Selection,
-    /// First observation of the run.
-    pub from: UtcMicros,
-    /// Last observation of the run.
-    pub to: UtcMicros,
-    /// Decimal price; null = not offered.
-    pub price: Option<f64>,
-    /// Points.
-    pub line: Option<f32>,
+    /// Price, line, and how long they stood.
+    pub run: Run,
 }
 
 /// A place in the movement of a game.
@@ -146,8 +141,6 @@ async fn fill_from_name(
     }
 }
 
-type Quote = (UtcMicros, Option<f64>, Option<f32>);
-
 impl Filling {
     /// Adds the blocks of one selection; sets `next` where the page is full.
     async fn selection(
@@ -157,7 +150,8 @@ impl Filling {
         span: Span,
         after: Option<UtcMicros>,
     ) -> QueryResult<()> {
-        let mut open: Option<Block> = None;
+        let block = |run| Block { selection: selection.clone(), run };
+        let mut open: Option<Run> = None;
         let mut after = after;
         loop {
             let piece = PIECE.min(i64::try_from(self.quotes_left).unwrap_or(PIECE));
@@ -166,8 +160,8 @@ impl Filling {
             let ended = (quotes.len() as i64) < piece;
             for quote in quotes {
                 after = Some(quote.0);
-                if let Some(full) = extend(&mut open, selection, quote)
-                    && self.push(full)
+                if let Some(ended) = extend(&mut open, quote)
+                    && self.push(block(ended))
                 {
                     return Ok(());
                 }
@@ -178,8 +172,8 @@ impl Filling {
         }
         self.selections_left = self.selections_left.saturating_sub(1);
         let exhausted = self.quotes_left == 0 || self.selections_left == 0 || Instant::now() >= self.deadline;
-        if let Some(block) = open
-            && !self.push(block)
+        if let Some(last) = open
+            && !self.push(block(last))
             && !exhausted
         {
             return Ok(());
@@ -197,20 +191,9 @@ impl Filling {
         self.blocks.push(block);
         let full = self.blocks.len() == self.limit;
         if full && let Some(last) = self.blocks.last() {
-            self.next = Some(BlockKey { selection: last.selection.key(), micros: last.to.0 });
+            self.next = Some(BlockKey { selection: last.selection.key(), micros: last.run.to.0 });
         }
         full
-    }
-}
-
-/// Takes the next quote into the open block, or ends that one and opens another.
-fn extend(open: &mut Option<Block>, selection: &Selection, (at, price, line): Quote) -> Option<Block> {
-    match open {
-        Some(block) if block.price == price && block.line == line => {
-            block.to = at;
-            None
-        }
-        Some(_) | None => open.replace(Block { selection: selection.clone(), from: at, to: at, price, line }),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the status page shows of the stored rows: the games that matter now, what is offered for one of them, how a line moved
-//! lately, and which dead letters wait. Reads only.
+//! What the status page shows of the stored rows: the games that matter now, what is offered for one of them,
+//! and which dead letters wait. Reads only.
 //!
 //! What must stay true: every answer has a limit, because somebody may look every second.
 
@@ -9,9 +9,8 @@ use diesel_async::RunQueryDsl;
 
 use super::error::StoreError;
 use super::freshness::{CURRENT, window};
-use super::query::blocks;
-use super::{Movement, Store, with_conn};
-use crate::schema::{odds, selections};
+use super::{Store, with_conn};
+use crate::schema::selections;
 use crate::sql_types::UtcTimestamp;
 use crate::time::UtcMicros;
 
@@ -130,23 +129,6 @@ impl Store {
             ));
         let mut session = self.checkout().await?;
         Ok(with_conn!(&mut session.conn(), c => query.load(c).await)?)
-    }
-
-    /// The newest `quotes` of a selection as blocks of equal ones, time ascending.
-    ///
-    /// # Errors
-    /// The database did not answer.
-    pub async fn recent_movement(&self, selection_id: i64, quotes: i64) -> Result<Vec<Movement>, StoreError> {
-        let query = odds::table
-            .filter(odds::selection_id.eq(selection_id))
-            .order(odds::observed_at.desc())
-            .limit(quotes)
-            .select((odds::observed_at, odds::price, odds::line));
-        let mut session = self.checkout().await?;
-        let mut found: Vec<(UtcMicros, Option<f64>, Option<f32>)> =
-            with_conn!(&mut session.conn(), c => query.load(c).await)?;
-        found.reverse();
-        Ok(blocks(&found))
     }
 
     /// Dead letters that nobody has settled, per topic and reason, most first; of more than `limit` only so many are counted.

@@ -135,12 +135,9 @@ impl Database {
 
     async fn ask_due(&self, due: &mut Due) {
         let (store, now) = (&self.store, clock::now());
-        if let Some(answer) = asked(&mut due.partitions, 3, store.partitions(None)).await {
-            let answer = answer.map(|mut rows| {
-                rows.truncate(PARTITIONS);
-                rows
-            });
-            self.lock().partitions.take(answer);
+        let positions = store.partition_page(None, None, None, PARTITIONS);
+        if let Some(answer) = asked(&mut due.partitions, 3, positions).await {
+            self.lock().partitions.take(answer.map(|page| page.rows));
         }
         if let Some(answer) = asked(&mut due.letters, 5, store.waiting_letters(LETTERS)).await {
             self.lock().letters.take(answer);

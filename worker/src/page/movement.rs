@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::events::odds::american_from_decimal;
-use ledgerline_schema::store::{Movement as StoredBlock, Offer, RecentGame, Store};
+use ledgerline_schema::repositories::Run;
+use ledgerline_schema::store::{Offer, RecentGame, Store};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -193,11 +194,11 @@ fn label(offer: &Offer) -> String {
 }
 
 /// As high as the points where those move; else as the prices, which then are what moves.
-fn blocks(stored: &[StoredBlock]) -> (bool, Vec<Block>) {
+fn blocks(stored: &[Run]) -> (bool, Vec<Block>) {
     let mut lines = stored.iter().filter_map(|block| block.line);
     let first = lines.next();
     let of_points = lines.any(|line| Some(line) != first);
-    let block = |block: &StoredBlock| Block {
+    let block = |block: &Run| Block {
         from: block.from,
         to: block.to,
         value: block.price.and_then(|price| if of_points { block.line.map(f64::from) } else { Some(price) }),
@@ -207,7 +208,7 @@ fn blocks(stored: &[StoredBlock]) -> (bool, Vec<Block>) {
 }
 
 /// Line and American price, as people write them.
-fn quote(block: &StoredBlock) -> String {
+fn quote(block: &Run) -> String {
     let price =
         block.price.map_or("not offered".to_owned(), |price| format!("{:+}", american_from_decimal(price)));
     match block.line {
@@ -255,12 +256,8 @@ mod tests {
 
     #[test]
     fn a_line_that_stands_is_drawn_by_its_price() {
-        let stored = |line, price| StoredBlock {
-            from: UtcMicros(0),
-            to: UtcMicros(60_000_000),
-            price: Some(price),
-            line,
-        };
+        let stored =
+            |line, price| Run { from: UtcMicros(0), to: UtcMicros(60_000_000), price: Some(price), line };
         let (of_points, drawn) = blocks(&[stored(Some(-1.5), 2.0), stored(Some(-1.5), 1.5)]);
         assert_eq!((of_points, drawn[1].value), (false, Some(1.5)));
         assert_eq!(drawn[1].quote, "-1.5 at -200");

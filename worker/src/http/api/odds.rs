@@ -156,10 +156,10 @@ async fn movement(
     let page = shared.reads.movement(&game, &filter, span, after.as_ref(), params.limit.0).await?;
     let view = |block: repositories::Block| Block {
         selection: selection(block.selection),
-        from: time(block.from),
-        to: time(block.to),
-        price: block.price,
-        line: block.line,
+        from: time(block.run.from),
+        to: time(block.run.to),
+        price: block.run.price,
+        line: block.run.line,
     };
     page.map(|page| Json(Page::of(page, view))).ok_or_else(|| unnamed(&game))
 }
