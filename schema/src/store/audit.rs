@@ -11,6 +11,9 @@ use crate::time::UtcMicros;
 /// The action that moves a position; the only one that explains a jump in the ledger.
 pub(super) const RESET: &str = "reset";
 
+/// What is about no partition.
+pub(super) const NO_PARTITION: i32 = -1;
+
 /// One row of the trail.
 #[derive(Insertable)]
 #[diesel(table_name = actions)]
@@ -27,6 +30,26 @@ pub(super) struct Action<'a> {
     pub(super) from_offset: Option<i64>,
     pub(super) to_offset: Option<i64>,
     pub(super) reason: &'a str,
+}
+
+impl<'a> Action<'a> {
+    /// Of no partition, where nothing moves.
+    pub(super) fn by(actor: &'a str, action: &'static str, reason: &'a str, at: UtcMicros) -> Self {
+        Self {
+            at,
+            actor,
+            action,
+            consumer_group: "",
+            topic: "",
+            partition: NO_PARTITION,
+            lineage_before: None,
+            lineage_after: None,
+            epoch: None,
+            from_offset: None,
+            to_offset: None,
+            reason,
+        }
+    }
 }
 
 pub(super) async fn write(conn: &mut Conn<'_>, action: &Action<'_>) -> QueryResult<()> {

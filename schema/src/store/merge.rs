@@ -12,6 +12,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::audit::{self, Action};
 use super::error::StoreError;
+use super::undo::{Undo, outcome};
 use super::{Conn, Store, in_tx, with_conn};
 use crate::events::game::Version;
 use crate::schema::{game_conflicts, game_refs, games};
@@ -77,42 +78,29 @@ pub struct Merged {
     pub state_taken: bool,
 }
 
-/// Ends a transaction that is to leave nothing.
-enum Undone {
-    Failed(StoreError),
-    Rehearsed(Merged),
-}
-
-impl From<diesel::result::Error> for Undone {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 impl Store {
     /// Makes one game of two.
     ///
     /// # Errors
     /// `Rejected`: a name that leads to no game, or both lead to one.
     pub async fn merge_games(&self, order: &Merge) -> Result<Merged, StoreError> {
-        let done = in_tx!(self, conn => merge_in_tx(conn, order));
-        match done {
-            Ok(merged) | Err(Undone::Rehearsed(merged)) => Ok(merged),
-            Err(Undone::Failed(error)) => Err(error),
-        }
+        outcome(in_tx!(self, conn => merge_in_tx(conn, order)))
     }
 }
 
-async fn merge_in_tx(conn: &mut Conn<'_>, order: &Merge) -> Result<Merged, Undone> {
+async fn merge_in_tx(conn: &mut Conn<'_>, order: &Merge) -> Result<Merged, Undo<Merged>> {
     let (keep, merge) = (game_of(conn, &order.keep).await?, game_of(conn, &order.merge).await?);
     lock_refs(conn, [keep, merge]).await?;
     // Somebody may have merged one of them before the lock was ours.
     let (kept, merged) = (game_of(conn, &order.keep).await?, game_of(conn, &order.merge).await?);
     if (kept, merged) != (keep, merge) {
-        return Err(rejected("one of the games was merged at the same time: look again".into()));
+        return Err(
+            StoreError::Rejected("one of the games was merged at the same time: look again".into()).into()
+        );
     }
     if kept == merged {
-        return Err(rejected(format!("{} and {} are one game already", order.keep, order.merge)));
+        let same = format!("{} and {} are one game already", order.keep, order.merge);
+        return Err(StoreError::Rejected(same).into());
     }
     let state_taken = is_newer(conn, merged, kept).await?;
     if state_taken {
@@ -126,22 +114,20 @@ async fn merge_in_tx(conn: &mut Conn<'_>, order: &Merge) -> Result<Merged, Undon
     let conflicts = settle_conflicts(conn, kept, merged, order.now).await?;
     audit_row(conn, order, kept, merged).await?;
     let done = Merged { kept, merged, names, conflicts, state_taken };
-    if order.dry_run { Err(Undone::Rehearsed(done)) } else { Ok(done) }
+    if order.dry_run { Err(Undo::Answer(done)) } else { Ok(done) }
 }
 
-fn rejected(text: String) -> Undone {
-    Undone::Failed(StoreError::Rejected(text))
-}
-
-async fn game_of(conn: &mut Conn<'_>, name: &GameName) -> Result<i64, Undone> {
+async fn game_of(conn: &mut Conn<'_>, name: &GameName) -> Result<i64, StoreError> {
     let query = game_refs::table
         .filter(game_refs::system.eq(&name.system).and(game_refs::external_id.eq(&name.id)))
         .select(game_refs::game_id);
     let found: Vec<Option<i64>> = with_conn!(conn, c => query.load(c).await)?;
     match found.as_slice() {
         [Some(game)] => Ok(*game),
-        [None] => Err(rejected(format!("{name} has odds but no game: no game event has named it"))),
-        _ => Err(rejected(format!("there is no game {name}"))),
+        [None] => {
+            Err(StoreError::Rejected(format!("{name} has odds but no game: no game event has named it")))
+        }
+        _ => Err(StoreError::Rejected(format!("there is no game {name}"))),
     }
 }
 
@@ -160,7 +146,7 @@ async fn lock_refs(conn: &mut Conn<'_>, pair: [i64; 2]) -> QueryResult<()> {
     Ok(())
 }
 
-async fn is_newer(conn: &mut Conn<'_>, one: i64, other: i64) -> Result<bool, Undone> {
+async fn is_newer(conn: &mut Conn<'_>, one: i64, other: i64) -> Result<bool, StoreError> {
     let (one, other) = (version(conn, one).await?, version(conn, other).await?);
     Ok(one > other)
 }
@@ -210,19 +196,5 @@ async fn settle_conflicts(conn: &mut Conn<'_>, kept: i64, merged: i64, now: UtcM
 async fn audit_row(conn: &mut Conn<'_>, order: &Merge, kept: i64, merged: i64) -> QueryResult<()> {
     let Merge { keep, merge, reason, .. } = order;
     let reason = format!("game {merged} ({merge}) into game {kept} ({keep}): {reason}");
-    let row = Action {
-        at: order.now,
-        actor: &order.actor,
-        action: "merge_games",
-        consumer_group: "",
-        topic: "",
-        partition: 0,
-        lineage_before: None,
-        lineage_after: None,
-        epoch: None,
-        from_offset: None,
-        to_offset: None,
-        reason: &reason,
-    };
-    audit::write(conn, &row).await
+    audit::write(conn, &Action::by(&order.actor, "merge_games", &reason, order.now)).await
 }

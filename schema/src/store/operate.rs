@@ -124,7 +124,7 @@ async fn change_in_tx(
     let state = positions::one(conn, &order.group, &order.topic, order.partition).await?;
     let (Some(_), Some(state)) = (locked, state) else {
         let Order { group, topic, partition, .. } = order;
-        return Err(rejected(format!("group {group} has no position on {topic}[{partition}]")));
+        return Err(StoreError::Rejected(format!("group {group} has no position on {topic}[{partition}]")));
     };
     claim.lineage_id = state.lineage_id;
     claim.epoch = state.epoch + 1;
@@ -162,10 +162,6 @@ async fn change_in_tx(
     Ok(Moved { from, to, epoch: claim.epoch, lineage_before, lineage_after, lost })
 }
 
-fn rejected(text: String) -> StoreError {
-    StoreError::Rejected(text)
-}
-
 /// Whether the brokers' log is another one than that of the position.
 fn is_other_log(state: &PartitionState, now: &Lineage) -> bool {
     !state.lineage().is_same_log(now)
@@ -175,14 +171,14 @@ fn within(to: i64, LogRange { low, high }: LogRange) -> Result<(), StoreError> {
     if (low..=high).contains(&to) {
         return Ok(());
     }
-    Err(rejected(format!("offset {to} lies outside of what the log holds now, {low} to {high}")))
+    Err(StoreError::Rejected(format!("offset {to} lies outside of what the log holds now, {low} to {high}")))
 }
 
 fn not_forward(from: i64, to: i64) -> Result<(), StoreError> {
     if to <= from {
         return Ok(());
     }
-    Err(rejected(format!(
+    Err(StoreError::Rejected(format!(
         "offset {to} lies ahead of the position {from}: the {} offsets in between would never be applied. \
          To give them up, use `ledgerline offsets accept-loss --to {to}`",
         to - from
@@ -199,7 +195,7 @@ fn reads_replaced(state: &PartitionState, low: i64, to: i64) -> Result<(), Store
     if !lost_newest || to < next || next <= low {
         return Ok(());
     }
-    Err(rejected(format!(
+    Err(StoreError::Rejected(format!(
         "the partition is {halted}: other records took the place of lost ones before the position {next}, and were never \
          read. Use `ledgerline offsets reset --to` an older offset, or a time before the loss"
     )))
@@ -209,7 +205,7 @@ fn reads_replaced(state: &PartitionState, low: i64, to: i64) -> Result<(), Store
 fn given_up_to(state: &PartitionState, log: &LogNow, to: Option<i64>) -> Result<i64, StoreError> {
     if state.halted.as_deref() == Some(SPOOL_GAP) && to.is_none() {
         let detail = state.halted_detail.as_deref().unwrap_or_default();
-        return Err(rejected(format!(
+        return Err(StoreError::Rejected(format!(
             "the partition is {SPOOL_GAP}: {detail}. Use `ledgerline offsets accept-loss --to` the first offset that the \
              spool holds: what lies between that and Kafka's oldest would be lost without need"
         )));
@@ -219,7 +215,7 @@ fn given_up_to(state: &PartitionState, log: &LogNow, to: Option<i64>) -> Result<
 
 fn can_be_given_up(state: &PartitionState, log: &LogNow, to: i64) -> Result<(), StoreError> {
     if is_other_log(state, &log.lineage) {
-        return Err(rejected(
+        return Err(StoreError::Rejected(
             "the log is another one than that of the position: offsets of one say nothing about the other. \
              Use `ledgerline offsets reset`"
                 .into(),
@@ -231,13 +227,16 @@ fn can_be_given_up(state: &PartitionState, log: &LogNow, to: i64) -> Result<(), 
     if to > state.next_offset {
         return Ok(());
     }
-    Err(rejected(format!("nothing to give up: the position is {}, the target {to}", state.next_offset)))
+    Err(StoreError::Rejected(format!(
+        "nothing to give up: the position is {}, the target {to}",
+        state.next_offset
+    )))
 }
 
 fn can_resume(state: &PartitionState, until: i64) -> Result<(), StoreError> {
     if state.halted.as_deref() != Some(BUDGET) {
         let why = state.halted.as_deref().unwrap_or("not halted");
-        return Err(rejected(format!(
+        return Err(StoreError::Rejected(format!(
             "the partition is {why}: `resume` is for {BUDGET}, and `ledgerline offsets ls` names the state"
         )));
     }
@@ -245,7 +244,9 @@ fn can_resume(state: &PartitionState, until: i64) -> Result<(), StoreError> {
         return Ok(());
     }
     let next = state.next_offset;
-    Err(rejected(format!("offset {until} is not ahead of the position {next}: it would halt again")))
+    Err(StoreError::Rejected(format!(
+        "offset {until} is not ahead of the position {next}: it would halt again"
+    )))
 }
 
 /// The claim's epoch is nobody's: whoever owns the partition is fenced, and claims again.
@@ -274,9 +275,6 @@ async fn audit_row(
     to: i64,
 ) -> QueryResult<()> {
     let row = Action {
-        at: order.now,
-        actor: &order.actor,
-        action,
         consumer_group: &order.group,
         topic: &order.topic,
         partition: order.partition,
@@ -285,7 +283,7 @@ async fn audit_row(
         epoch: Some(after.epoch),
         from_offset: Some(before.next_offset),
         to_offset: Some(to),
-        reason: &order.reason,
+        ..Action::by(&order.actor, action, &order.reason, order.now)
     };
     audit::write(conn, &row).await
 }

@@ -160,9 +160,6 @@ async fn trail(
 ) -> QueryResult<()> {
     let Redrive { letter, by, .. } = *redrive;
     let row = Action {
-        at: by.now,
-        actor: &by.actor,
-        action,
         consumer_group: REDRIVE_GROUP,
         topic: &letter.topic,
         partition: letter.partition,
@@ -171,7 +168,7 @@ async fn trail(
         epoch: Some(letter.offset),
         from_offset: Some(letter.offset),
         to_offset: Some(letter.offset + 1),
-        reason,
+        ..Action::by(&by.actor, action, reason, by.now)
     };
     audit::write(conn, &row).await
 }

@@ -246,21 +246,7 @@ async fn leave_trail(
     by: &RuleChange<'_>,
 ) -> QueryResult<()> {
     let reason = format!("rule {} {:?}", rule.id, rule.draft.name);
-    let row = Action {
-        at: by.now,
-        actor: by.actor,
-        action,
-        consumer_group: "",
-        topic: "",
-        partition: -1, // of no partition
-        lineage_before: None,
-        lineage_after: None,
-        epoch: None,
-        from_offset: None,
-        to_offset: None,
-        reason: &reason,
-    };
-    audit::write(conn, &row).await
+    audit::write(conn, &Action::by(by.actor, action, &reason, by.now)).await
 }
 
 #[derive(Queryable)]

@@ -231,18 +231,14 @@ async fn leave_trail(
     for ((topic, partition, lineage_id), offsets) in logs {
         let reason = format!("{} ({} dead letters)", by.reason, offsets.len());
         let row = Action {
-            at: by.now,
-            actor: &by.actor,
-            action,
             consumer_group: REDRIVE_GROUP,
             topic,
             partition,
             lineage_before: Some(lineage_id),
             lineage_after: Some(lineage_id),
-            epoch: None,
             from_offset: offsets.iter().min().copied(),
             to_offset: offsets.iter().max().map(|last| last + 1),
-            reason: &reason,
+            ..Action::by(&by.actor, action, &reason, by.now)
         };
         audit::write(conn, &row).await?;
     }

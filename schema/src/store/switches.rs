@@ -221,7 +221,7 @@ async fn pause_in_tx(conn: &mut Conn<'_>, order: &SwitchOrder) -> Result<Switche
         return Err(StoreError::Race); // somebody took it back in this very moment
     };
     if inserted == 0 {
-        return Err(rejected(format!("{switch} is paused already, {}", since(&switch))));
+        return Err(StoreError::Rejected(format!("{switch} is paused already, {}", since(&switch))));
     }
     audit_row(conn, order, "pause").await?;
     Ok(Switched { switch, set })
@@ -239,12 +239,8 @@ async fn unpause_in_tx(conn: &mut Conn<'_>, order: &SwitchOrder) -> Result<Switc
             audit_row(conn, order, "unpause").await?;
             Ok(Switched { switch, set })
         }
-        None => Err(rejected(not_paused(order, &set))),
+        None => Err(StoreError::Rejected(not_paused(order, &set))),
     }
-}
-
-fn rejected(text: String) -> StoreError {
-    StoreError::Rejected(text)
 }
 
 fn name(topic: &str, extent: Extent) -> String {
@@ -286,7 +282,7 @@ async fn has_partition(conn: &mut Conn<'_>, order: &SwitchOrder) -> Result<(), S
     let known: Vec<i32> = with_conn!(conn, c => query.load(c).await)?;
     let known = known.as_slice(); // diesel has a `first` of its own
     match (known.first(), known.last()) {
-        (Some(first), Some(last)) if !known.contains(&partition) => Err(rejected(format!(
+        (Some(first), Some(last)) if !known.contains(&partition) => Err(StoreError::Rejected(format!(
             "group {} has no partition {partition} of topic {}; it has {first} to {last}",
             order.group, order.topic
         ))),
@@ -296,18 +292,10 @@ async fn has_partition(conn: &mut Conn<'_>, order: &SwitchOrder) -> Result<(), S
 
 async fn audit_row(conn: &mut Conn<'_>, order: &SwitchOrder, action: &'static str) -> QueryResult<()> {
     let row = Action {
-        at: order.now,
-        actor: &order.actor,
-        action,
         consumer_group: &order.group,
         topic: &order.topic,
         partition: order.extent.number(),
-        lineage_before: None,
-        lineage_after: None,
-        epoch: None,
-        from_offset: None,
-        to_offset: None,
-        reason: &order.reason,
+        ..Action::by(&order.actor, action, &order.reason, order.now)
     };
     audit::write(conn, &row).await
 }

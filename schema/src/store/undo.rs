@@ -1,5 +1,5 @@
-//! `Undo`: how the body of a transaction ends it without its changes and still answers something: a dry run. Used by `redrive.rs`
-//! and `settle.rs`.
+//! `Undo`: how the body of a transaction ends it without its changes and still answers something: a dry run. Used by `merge.rs`,
+//! `redrive.rs` and `settle.rs`.
 
 use super::error::{StoreError, WriteError};
 
