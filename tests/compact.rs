@@ -1,6 +1,8 @@
 //! `ledgerline compact` and `retention` as an operator runs them, and the schedule of `run`: real binary, and for the schedule
 //! real Kafka and PostgreSQL. What may be removed is in `store/compact.rs`.
 
+use std::process::Stdio;
+
 use ledgerline_schema::store::Removal;
 use ledgerline_worker::clock::now;
 use ledgerline_worker::maintenance::{Step, Walk};
@@ -10,7 +12,7 @@ use crate::support::eventually;
 use crate::support::kafka;
 use crate::support::postgres::{Database, connect};
 use crate::support::scenes::{clean, get, records, stored};
-use crate::support::worker::Setup;
+use crate::support::worker::{Setup, command};
 
 /// A SQLite database with one selection: five equal quotes of two years ago, one of two hours ago, all accounted for.
 async fn quiet_database() -> (Database, Setup) {
@@ -75,16 +77,18 @@ async fn an_age_has_a_least() {
     );
 }
 
+/// Equal quotes of two years ago, more than a chunk takes.
+const MANY: &str = "insert into odds (lineage_id, selection_id, observed_at, record_offset, price) \
+                    select 1, 1, timestamptz '2024-11-09T18:20:00Z' + n * interval '1 second', n, 2.0 \
+                    from generate_series(1, 30000) n";
+
 /// Busy is an answer to the first chunk only: a walk that has begun waits for the other one's chunk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_walk_that_has_begun_waits_for_another_ones_chunk() {
     let database = Database::postgres().await;
     let store = database.migrated().await;
-    let many = "insert into odds (lineage_id, selection_id, observed_at, record_offset, price) \
-                select 1, 1, timestamptz '2024-11-09T18:20:00Z' + n * interval '1 second', n, 2.0 \
-                from generate_series(1, 30000) n";
     let other = connect(&database.url).await;
-    other.batch_execute(many).await.expect("inserted");
+    other.batch_execute(MANY).await.expect("inserted");
     let lock = "begin; select pg_advisory_xact_lock(hashtext('ledgerline removals'))";
     let mut walk = Walk::new(store, Removal::Compacted, now(), false);
     other.batch_execute(lock).await.expect("the lock");
@@ -95,6 +99,37 @@ async fn a_walk_that_has_begun_waits_for_another_ones_chunk() {
     let (step, held) = tokio::join!(walk.step(), other.batch_execute("select pg_sleep(0.5); commit"));
     held.expect("an answer");
     assert_eq!((step.expect("an answer"), walk.removed), (Step::Done, 29_998));
+    database.drop_now().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compaction_that_is_told_to_end_says_what_it_did() {
+    let database = Database::postgres().await;
+    let setup = Setup::new(&database.url, &[]);
+    setup.must(&["migrate", "up"]);
+    let other = connect(&database.url).await;
+    other.batch_execute(MANY).await.expect("inserted");
+    for signal in ["INT", "TERM"] {
+        other.batch_execute("begin; lock table odds in access exclusive mode").await.expect("the lock");
+        let mut command = command(&setup.file());
+        command.args(["compact", "--dry-run"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let compaction = command.spawn().expect("it runs");
+        let waiting = "select count(*) from pg_locks where not granted and relation = 'odds'::regclass";
+        eventually("the compaction to wait", async || (database.number(waiting).await > 0).then_some(()))
+            .await;
+        let pid = compaction.id().to_string();
+        let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+        assert!(sent.expect("kill runs").success());
+        other.batch_execute("commit").await.expect("an answer");
+        let output = compaction.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(1) && said.contains("interrupted; what was done is done"),
+            "{signal}: {}: {said}",
+            output.status
+        );
+        assert!(String::from_utf8_lossy(&output.stdout).contains("of 20000 quotes"), "{output:?}");
+    }
     database.drop_now().await;
 }
 

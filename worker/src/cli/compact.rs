@@ -14,6 +14,7 @@ use ledgerline_schema::time::UtcMicros;
 use serde_json::json;
 
 use super::operator::{age, connect, print_line, tell};
+use super::signals::StopSignals;
 use crate::clock;
 use crate::config::Config;
 use crate::maintenance::{Step, Walk};
@@ -96,14 +97,13 @@ async fn sweep(config: &Config, removal: Removal, older_than: i64, how: HowArgs)
 /// How often it says how far it is where there is no terminal to draw on.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// Goes on to the end, or to the end of the chunk in which somebody pressed Ctrl-C.
+/// Goes on to the end, or to the end of the chunk in which somebody asked it to end.
 async fn walk_on(walk: &mut Walk) -> anyhow::Result<Step> {
     let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
+    let (stopped, mut signals) = (Arc::clone(&stop), StopSignals::new()?);
     let listener = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stopped.store(true, Relaxed);
-        }
+        signals.received().await;
+        stopped.store(true, Relaxed);
     });
     let on_terminal = std::io::stderr().is_terminal();
     let bar = if on_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };

@@ -1,4 +1,5 @@
-//! The signals that ask a command to end. Used by `run`, `replay` and `backfill`.
+//! The signals that ask a command to end. Used by `run`, `shadow`, `drain`, `replay`, `backfill`, `compact`, `retention`
+//! and `db backup|restore`.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -1,7 +1,8 @@
 //! The way back: a backup's data into a database that holds nothing of ours. Called by `ledgerline db restore`.
 //!
-//! What must stay true: nothing that is there is overwritten; the copied rows come in one transaction, in which no worker can
-//! have written before; the numbers that the database gives out go on where they were.
+//! What must stay true: nothing that is there is overwritten; two restores never fill, or take back, the same database; the copied
+//! rows come in one transaction, in which no worker can have written before; the numbers that the database gives out go on where
+//! they were.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use super::super::postgres::{Access, PostgresManager};
 use super::super::{Conn, DatabaseConfig, Store};
 use super::copy::{CopiedTable, SAME_TEXT, listed, refused};
 use super::sqlite::file_of;
-use super::{BackupSource, PostgresSnapshot};
+use super::{BackupSource, PATIENT, PostgresSnapshot};
 
 /// A database to restore into, of either kind.
 #[derive(Debug)]
@@ -42,23 +43,33 @@ impl RestoreTarget {
             None => {
                 let manager = PostgresManager::new(config, url.expose_secret(), Access::Write)?;
                 let store = Store::connect(config).await?;
-                Ok(Self::Postgres(Box::new(PostgresTarget { config: config.clone(), manager, store })))
+                let target = PostgresTarget { config: config.clone(), manager, store, reserved: None };
+                Ok(Self::Postgres(Box::new(target)))
             }
         }
     }
 
-    /// Tables and views of ours that are there: with one of them it is not a database to restore into.
+    /// Keeps every other restore out of the database for as long as this lives: what is found from here on is true until the end.
+    /// Of two that fill a file the slower one finds it when it is about to give its own the name.
+    ///
+    /// # Errors
+    /// Another restore is at work on it, or it did not answer.
+    pub async fn reserve(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(target) => target.reserve().await,
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
+    /// Tables and views that are there: with one of them it is not a database to restore into. On a server only ours count, a
+    /// file is replaced as a whole.
     ///
     /// # Errors
     /// The database did not answer.
     pub async fn found(&self) -> Result<Vec<String>, StoreError> {
         match self {
             Self::Postgres(target) => found(&target.store).await,
-            Self::Sqlite(target) if !target.file.exists() => Ok(Vec::new()),
-            Self::Sqlite(target) => {
-                let config = DatabaseConfig::for_url(&format!("sqlite:{}", target.file.display()));
-                found(&Store::connect_for_reads(&config).await?).await
-            }
+            Self::Sqlite(target) => target.found().await,
         }
     }
 }
@@ -67,11 +78,15 @@ impl RestoreTarget {
 async fn found(store: &Store) -> Result<Vec<String>, StoreError> {
     let mut session = store.checkout().await?;
     let mut conn = session.conn();
-    let names = census::names(&mut conn).await?;
+    let mut names = census::names(&mut conn).await?;
     let ours = TABLES.iter().chain(&census::VIEWS).filter(|name| names.contains(**name));
     let mut found: Vec<String> = ours.map(|name| (*name).to_owned()).collect();
     if names.contains(MIGRATIONS) && census::count(&mut conn, MIGRATIONS).await? > 0 {
         found.push(MIGRATIONS.to_owned());
+    }
+    if matches!(conn, Conn::Sqlite(_)) {
+        names.retain(|name| name != MIGRATIONS && !found.contains(name) && !name.starts_with("sqlite_"));
+        found.extend(names);
     }
     Ok(found)
 }
@@ -81,6 +96,8 @@ pub struct PostgresTarget {
     config: DatabaseConfig,
     manager: PostgresManager,
     store: Store,
+    /// The connection that holds the lock of restores; the lock ends with it.
+    reserved: Option<Client>,
 }
 
 /// Never shows how to reach the server.
@@ -130,11 +147,28 @@ impl PostgresTarget {
         Ok(loader)
     }
 
+    /// Beside the lock of migrations, which waits: whoever came second would find an empty database and take back, as its own, what
+    /// the first one has filled meanwhile.
+    async fn reserve(&mut self) -> Result<(), StoreError> {
+        let client = self.manager.dedicated_client().await?;
+        client.batch_execute(PATIENT).await.map_err(refused)?;
+        let lock = "select pg_try_advisory_lock(hashtext('ledgerline restore'))";
+        let row = client.query_one(lock, &[]).await.map_err(refused)?;
+        if !row.try_get(0).map_err(refused)? {
+            let problem = "another restore into this database is under way; nothing was changed";
+            return Err(StoreError::Rejected(problem.into()));
+        }
+        self.reserved = Some(client);
+        Ok(())
+    }
+
     /// Takes back what [`PostgresTarget::begin`] has made; for a restore that did not come to its end.
     ///
     /// # Errors
-    /// It did not answer, or somebody uses the tables.
+    /// It did not answer, somebody uses the tables, or they may be another restore's by now.
     pub async fn undo(&self) -> Result<(), StoreError> {
+        let lost = || StoreError::Rejected("the lock that kept other restores out is lost".into());
+        self.reserved.as_ref().ok_or_else(lost)?.batch_execute("select 1").await.map_err(|_| lost())?;
         while !self.store.migrate_down().await?.is_empty() {}
         self.clear().await
     }
@@ -261,6 +295,18 @@ pub struct SqliteTarget {
 }
 
 impl SqliteTarget {
+    /// Tables and views that are there, whoever made them.
+    ///
+    /// # Errors
+    /// It is no database.
+    pub async fn found(&self) -> Result<Vec<String>, StoreError> {
+        if !self.file.exists() {
+            return Ok(Vec::new());
+        }
+        let config = DatabaseConfig::for_url(&format!("sqlite:{}", self.file.display()));
+        found(&Store::connect_for_reads(&config).await?).await
+    }
+
     /// Where the database will be.
     #[must_use]
     pub fn file(&self) -> &Path {

@@ -18,6 +18,7 @@ use ledgerline_schema::store::{
 use serde_json::json;
 
 use super::super::operator::{Ended, print_line, tell};
+use super::super::signals::StopSignals;
 use super::folder::Draft;
 use super::manifest::{Manifest, Method, SavedFile};
 use super::progress::Progress;
@@ -49,9 +50,10 @@ pub struct BackupArgs {
 /// The database, the disk or pg_dump. Nothing is left of a backup that failed.
 pub async fn backup(config: &Config, args: BackupArgs) -> anyhow::Result<()> {
     let start = Instant::now();
+    let mut stop = StopSignals::new()?;
     let manifest = tokio::select! {
         made = make(config, &args) => made?,
-        Ok(()) = tokio::signal::ctrl_c() => bail!("interrupted; nothing is left of the backup"),
+        () = stop.received() => bail!("interrupted; nothing is left of the backup"),
     };
     report(&args, &manifest, start.elapsed().as_secs_f64())
 }

@@ -1,15 +1,15 @@
 //! `ledgerline db restore`: a backup into an empty database. Checksums first, then the data, then what is there is counted and held
 //! against the manifest.
 //!
-//! What must stay true: a database that holds anything of ours is refused as it is; data comes whole or not at all, and what
-//! came and is not what was saved is called so.
+//! What must stay true: a database that holds anything of ours is refused as it is, and so is one that another restore is filling;
+//! data comes whole or not at all, also where a signal ends it; what came and is not what was saved is called so.
 
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use flate2::read::GzDecoder;
 use indicatif::HumanBytes;
@@ -20,6 +20,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::super::operator::{print, print_line, tell};
+use super::super::signals::StopSignals;
 use super::super::table::{aligned, row};
 use super::backup::{DUMP, FILE, copy_of};
 use super::folder::{parent, synced};
@@ -41,27 +42,38 @@ pub struct RestoreArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// The backup is damaged, or does not fit the database or this program; the database is not empty; or something failed on the way.
+/// The backup is damaged, or does not fit the database or this program; the database is not empty, or another restore fills it;
+/// something failed on the way, or a signal came.
 pub async fn restore(config: &Config, args: RestoreArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let manifest = Manifest::read(&args.folder)?;
-    let target = RestoreTarget::open(&config.database).await?;
+    let mut target = RestoreTarget::open(&config.database).await?;
     fits(&manifest, &target)?;
     let mut progress = Progress::new();
     manifest.check(&args.folder, &mut progress)?;
-    let found = target.found().await?;
-    if !found.is_empty() {
-        let there = found.join(", ");
-        bail!("a backup is restored into an empty database, and this one has {there}; nothing was changed");
-    }
+    let mut stop = StopSignals::new()?; // until here a signal ends the process as it is: nothing was begun
+    target.reserve().await?;
+    empty(&target.found().await?)?;
     match &target {
         RestoreTarget::Postgres(target) => {
-            into_server(target, &manifest, &args.folder, &mut progress).await?
+            into_server(target, &manifest, &args.folder, &mut progress, &mut stop).await?
         }
-        RestoreTarget::Sqlite(target) => into_file(target, &manifest, &args.folder, &mut progress).await?,
+        RestoreTarget::Sqlite(target) => tokio::select! {
+            done = into_file(target, &manifest, &args.folder, &mut progress) => done?,
+            () = stop.received() => bail!("interrupted; nothing was changed"),
+        },
     }
     progress.end();
     report(&args, &manifest, start.elapsed().as_secs_f64())
+}
+
+fn empty(found: &[String]) -> anyhow::Result<()> {
+    let there = found.join(", ");
+    ensure!(
+        found.is_empty(),
+        "a backup is restored into an empty database, and this one has {there}; nothing was changed"
+    );
+    Ok(())
 }
 
 fn fits(manifest: &Manifest, target: &RestoreTarget) -> anyhow::Result<()> {
@@ -84,27 +96,45 @@ async fn into_server(
     manifest: &Manifest,
     folder: &Path,
     progress: &mut Progress,
+    stop: &mut StopSignals,
 ) -> anyhow::Result<()> {
     match manifest.method {
         Method::PgDump => {
             manifest.lists(DUMP)?;
-            undumped(target, folder, progress).await?;
+            tokio::select! {
+                done = undumped(target, folder, progress) => done?,
+                () = stop.received() => bail!("interrupted; what pg_restore had not committed is rolled back"),
+            }
         }
         Method::Copy => {
-            if let Err(error) = copied_in(target, manifest, folder, progress).await {
-                // The tables are there and empty: a worker would start from nothing.
-                if let Err(left) = target.undo().await {
-                    tell(format_args!(
-                        "the new tables are left behind ({left}): drop the database before you go on"
-                    ));
-                }
-                return Err(error);
-            }
+            let filled = tokio::select! {
+                filled = copied_in(target, manifest, folder, progress) => filled,
+                () = stop.received() => Err(anyhow!("interrupted before everything was restored")),
+            };
+            committed(target, filled).await?;
         }
         Method::VacuumInto => bail!("the backup says that it is of PostgreSQL and of SQLite"),
     }
-    let counted = progress.during(target.census(), || "counting".to_owned()).await;
+    let counted = tokio::select! {
+        counted = progress.during(target.census(), || "counting".to_owned()) => counted,
+        () = stop.received() => {
+            bail!("interrupted while counting: all of the backup is there, and was not held against its manifest")
+        }
+    };
     agrees(&manifest.holds, &counted.context("cannot count what was restored")?)
+}
+
+/// Makes the filled tables last, or takes them back: in tables that are there and empty a worker would start from nothing.
+async fn committed(target: &PostgresTarget, filled: anyhow::Result<Loader>) -> anyhow::Result<()> {
+    let ended = match filled {
+        Ok(loader) => loader.commit().await.context("cannot commit what was restored"),
+        Err(error) => Err(error),
+    };
+    let Err(error) = ended else { return Ok(()) };
+    if let Err(left) = target.undo().await {
+        tell(format_args!("the new tables are left behind ({left}): drop the database before you go on"));
+    }
+    Err(error)
 }
 
 /// What was restored, held against what was saved.
@@ -137,12 +167,13 @@ async fn undumped(target: &PostgresTarget, folder: &Path, progress: &mut Progres
     tool.run(&libpq, &args, &dump, progress).await
 }
 
+/// Answers the transaction that has filled the tables.
 async fn copied_in(
     target: &PostgresTarget,
     manifest: &Manifest,
     folder: &Path,
     progress: &mut Progress,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Loader> {
     progress.begin("making the tables");
     let loader = target.begin(manifest.holds.schema).await.context("cannot make the tables")?;
     for saved in &manifest.holds.tables {
@@ -153,7 +184,7 @@ async fn copied_in(
         let rows = filled(&loader, table, folder, progress).await?;
         ensure!(rows == saved.rows, "{}: {} rows were saved, and {rows} came back", saved.name, saved.rows);
     }
-    loader.commit().await.context("cannot commit what was restored")
+    Ok(loader)
 }
 
 /// Fills one table; answers its rows.
@@ -208,14 +239,21 @@ async fn into_file(
         copy.write_all(&chunk[..read]).with_context(problem)?;
         bytes += read as u64;
         progress.say(|| format!("{} copied", HumanBytes(bytes)));
+        tokio::task::yield_now().await; // a signal is heard between two chunks
     }
     copy.as_file().sync_all().with_context(problem)?;
     let counted = progress.during(Census::of_file(copy.path()), || "counting".to_owned()).await;
     agrees(&manifest.holds, &counted.context("cannot count what was copied")?)?;
-    for companion in target.companions().iter().filter(|path| path.exists()) {
-        fs::remove_file(companion).with_context(problem)?;
-    }
-    copy.persist(file).map_err(|error| error.error).with_context(problem)?;
+    empty(&target.found().await?)?; // the copy took its time, and somebody may have made one meanwhile
+    let named = if file.exists() {
+        for companion in target.companions().iter().filter(|path| path.exists()) {
+            fs::remove_file(companion).with_context(problem)?;
+        }
+        copy.persist(file)
+    } else {
+        copy.persist_noclobber(file)
+    };
+    named.map_err(|error| error.error).with_context(problem)?;
     synced(&place).with_context(problem)
 }
 
