@@ -397,7 +397,7 @@ async fn what_is_there_is_never_written_over() {
         "--method is for PostgreSQL",
     );
     let empty = Setup::new("sqlite:/nowhere/at/all.db", &[]);
-    refused(&empty.run(&["db", "backup", &other]), 1, "there is no database file /nowhere/at/all.db");
+    refused(&empty.run(&["db", "backup", &other]), 1, "sqlite:/nowhere/at/all.db does not exist");
     let names =
         || spoiled.folder.path().read_dir().expect("files").map(|entry| entry.expect("a file").file_name());
     let mut left: Vec<_> = names().map(|name| name.into_string().expect("UTF-8")).collect();

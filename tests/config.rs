@@ -1,6 +1,6 @@
 //! A configuration that cannot be used: exit code 2, the key named, the secret never repeated.
 
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use crate::support::worker::command;
 
@@ -64,6 +64,60 @@ fn a_value_out_of_range_is_named() {
     for (toml, key) in cases {
         let said = refused(toml, &[]);
         assert!(said.contains(key), "{key}: {said}");
+    }
+}
+
+/// The binary in an empty folder, with no configuration at all.
+fn bare(folder: &std::path::Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerline"));
+    command.args(args).current_dir(folder).stdin(Stdio::null());
+    command.output().expect("it runs")
+}
+
+#[test]
+fn without_its_configuration_no_command_makes_a_database_to_ask() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let forgotten = "sqlite:ledgerline.db does not exist (the default; no configuration was named: --config or LEDGERLINE_CONFIG)";
+    let commands: [&[&str]; 13] = [
+        &["verify"],
+        &["lag"],
+        &["freshness"],
+        &["offsets", "ls"],
+        &["pause", "odds", "--reason", "r"],
+        &["dlq", "ls"],
+        &["workflows", "ls"],
+        &["games", "ls"],
+        &["compact"],
+        &["db", "stats"],
+        &["db", "backup", "there"],
+        &["migrate", "status"],
+        &["migrate", "down"],
+    ];
+    for args in commands {
+        let output = bare(folder.path(), args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(forgotten), "{args:?}: {said}");
+    }
+    let doctor = bare(folder.path(), &["doctor"]);
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains(forgotten), "{doctor:?}");
+    assert_eq!(folder.path().read_dir().expect("files").count(), 0, "nothing was made");
+
+    let named = run("[database]\nurl = \"sqlite:/nowhere/at/all.db\"\n", &[], &["lag"]);
+    assert_eq!(String::from_utf8_lossy(&named.stderr), "error: sqlite:/nowhere/at/all.db does not exist\n");
+    assert!(bare(folder.path(), &["migrate", "up"]).status.success());
+    assert!(folder.path().join("ledgerline.db").exists(), "this one makes it");
+}
+
+#[test]
+fn a_database_that_nobody_wrote_to_is_not_proved() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    assert!(bare(folder.path(), &["migrate", "up"]).status.success());
+    let nothing = "nothing to prove: no group has a position in this database";
+    for args in [&["verify"][..], &["verify", "--strict", "--json"]] {
+        let output = bare(folder.path(), args);
+        let (said, told) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+        assert!(output.status.code() == Some(1) && said.contains(nothing), "{args:?}: {said}");
+        assert!(!told.contains("clean") && !told.contains("\"ok\":true") && told.contains(nothing), "{told}");
     }
 }
 

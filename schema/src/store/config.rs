@@ -143,6 +143,16 @@ impl DatabaseConfig {
         self.resolved_url().is_ok_and(|url| scheme(&url) == Some("sqlite"))
     }
 
+    /// The URL of an embedded store whose file is not there: whoever connects makes it.
+    #[must_use]
+    pub fn missing_file(&self) -> Option<String> {
+        let url = self.resolved_url().ok()?;
+        let path = url.expose_secret().strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let is_a_path = path != ":memory:" && !path.starts_with("file:");
+        (is_a_path && !Path::new(path).exists()).then(|| url.expose_secret().to_owned())
+    }
+
     /// When a transaction counts as lost: above everything that the pool and the server take before they give up themselves.
     #[must_use]
     pub fn deadline(&self) -> Duration {

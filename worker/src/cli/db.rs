@@ -22,6 +22,13 @@ pub struct DbArgs {
     action: Action,
 }
 
+impl DbArgs {
+    /// Whether it makes a database.
+    pub(super) fn is_restore(&self) -> bool {
+        matches!(self.action, Action::Restore(_))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Save rows and positions of one moment into a new folder, beside running workers.

@@ -82,7 +82,7 @@ impl Probe {
 /// Nobody reads what it prints.
 pub async fn doctor(config: &Config, file: Option<&Path>, args: DoctorArgs) -> anyhow::Result<Ending> {
     let mut probes = vec![configuration(config, file), encryption(config)];
-    let (asked_kafka, asked_database) = tokio::join!(kafka::probes(config), database::probes(config));
+    let (asked_kafka, asked_database) = tokio::join!(kafka::probes(config), database::probes(config, file));
     probes.extend(asked_kafka);
     probes.extend(asked_database);
     let failed = probes.iter().filter(|probe| probe.status == Status::Fail).count();

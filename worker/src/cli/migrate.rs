@@ -12,6 +12,13 @@ pub struct MigrateArgs {
     action: Action,
 }
 
+impl MigrateArgs {
+    /// Whether it makes a database.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.action, Action::Up)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Run every missing migration.

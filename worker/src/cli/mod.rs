@@ -124,6 +124,22 @@ enum Command {
     Schema(schema::SchemaArgs),
 }
 
+impl Command {
+    /// Whether it makes the database that it works on, or asks none. All others want one that is there.
+    fn makes_its_database(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Demo(_) | Self::Bench(_) | Self::Publish(_) | Self::Schema(_) => true,
+            Self::Doctor(_) => true, // it says so itself, among all else
+            Self::Migrate(args) => args.is_up(),
+            Self::Db(args) => args.is_restore(),
+            Self::Verify(_) | Self::Lag(_) | Self::Freshness(_) | Self::Games(_) => false,
+            Self::Offsets(_) | Self::Pause(_) | Self::Resume(_) | Self::Dlq(_) | Self::Drain(_) => false,
+            Self::Replay(_) | Self::Backfill(_) | Self::Workflows(_) => false,
+            Self::Compact(_) | Self::Retention(_) => false,
+        }
+    }
+}
+
 /// Runs the command that the arguments name. Errors go to standard error, once, with their causes.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -139,6 +155,11 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
+    if !command.makes_its_database()
+        && let Err(error) = operator::database_is_there(config, file)
+    {
+        return failed(&error);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -3,8 +3,9 @@
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
 use ledgerline_schema::time::UtcMicros;
 use thiserror::Error;
@@ -25,6 +26,20 @@ pub(super) async fn connect(config: &Config) -> anyhow::Result<Store> {
             bail!("the schema is of version {found} and no longer fits this program; a newer one is needed")
         }
     }
+}
+
+/// Refuses a database file that is not there. An empty one in its place would answer every question, and wrongly; most often the
+/// configuration was forgotten.
+pub(super) fn database_is_there(config: &Config, file: Option<&Path>) -> anyhow::Result<()> {
+    let missing = config.database.missing_file();
+    let forgotten = file.is_none() && missing == Config::default().database.missing_file();
+    let hint = if forgotten {
+        " (the default; no configuration was named: --config or LEDGERLINE_CONFIG)"
+    } else {
+        ""
+    };
+    ensure!(missing.is_none(), "{} does not exist{hint}", missing.unwrap_or_default());
+    Ok(())
 }
 
 /// What a command may end with that is no failure of its work. `mod.rs` gives each its exit code.

@@ -56,6 +56,8 @@ const COMPARED_BYTES: usize = 8 << 20;
 const MISSING: &str = "neither its rows nor a dead letter is stored";
 /// What is said of a record that disagrees with what is stored.
 const DIFFERING: &str = "another price or line is stored, and no dead letter";
+/// What is said where everything would be right of a database that nobody ever wrote to, such as a wrong one.
+const NOTHING: &str = "nothing to prove: no group has a position in this database";
 /// Longest silence of the brokers while re-reading.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -80,10 +82,13 @@ pub async fn verify(config: &Config, args: VerifyArgs) -> anyhow::Result<Ending>
     } else {
         notes.extend(fewer)
     }
-    let verdict = match (found.ok() && missing.is_empty(), unproved) {
-        (false, _) => Verdict::Violated,
-        (true, true) => Verdict::Unproved,
-        (true, false) => Verdict::Clean,
+    let nothing = is_empty(&store).await?;
+    notes.extend(nothing.then(|| NOTHING.to_owned()));
+    let verdict = match (found.ok() && missing.is_empty(), nothing, unproved) {
+        (false, _, _) => Verdict::Violated,
+        (true, true, _) => Verdict::Nothing,
+        (true, false, true) => Verdict::Unproved,
+        (true, false, false) => Verdict::Clean,
     };
     let lists = (missing.as_slice(), notes.as_slice());
     if args.json {
@@ -94,6 +99,7 @@ pub async fn verify(config: &Config, args: VerifyArgs) -> anyhow::Result<Ending>
     match verdict {
         Verdict::Clean => Ok(Ending::Done),
         Verdict::Violated => Ok(Ending::Violation),
+        Verdict::Nothing => bail!(NOTHING),
         Verdict::Unproved => bail!("none of the ranges could be compared with Kafka; the notes say why"),
     }
 }
@@ -104,6 +110,11 @@ async fn ensure_known(store: &Store, topic: &str) -> anyhow::Result<()> {
         || !store.ledger_segments(Some(topic)).await?.is_empty();
     ensure!(known, "no group has a position on topic {topic:?}, and the ledger does not name it");
     Ok(())
+}
+
+/// Whether nobody has ever written to it.
+async fn is_empty(store: &Store) -> anyhow::Result<bool> {
+    Ok(store.partitions(None).await?.is_empty() && store.ledger_segments(None).await?.is_empty())
 }
 
 /// What re-reading the topics found.

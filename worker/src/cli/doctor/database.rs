@@ -1,6 +1,7 @@
 //! What `doctor` asks the database: whether it is there, what it is, its schema, what our role may, the time-outs in force, room for
 //! the pool, its clock, and where the positions stand.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ledgerline_schema::store::{
@@ -10,6 +11,7 @@ use ledgerline_schema::store::{
 use ledgerline_schema::time::UtcMicros;
 use tokio::time::timeout;
 
+use super::super::operator::database_is_there;
 use super::pool::POOL;
 use super::{Probe, pool};
 use crate::clock;
@@ -31,7 +33,11 @@ const OLDEST: i32 = 150_000;
 const SKEW_WARN: i64 = 2 * UtcMicros::SECOND;
 const SKEW_FAIL: i64 = 60 * UtcMicros::SECOND;
 
-pub(super) async fn probes(config: &Config) -> Vec<Probe> {
+pub(super) async fn probes(config: &Config, file: Option<&Path>) -> Vec<Probe> {
+    if let Err(missing) = database_is_there(config, file) {
+        let advice = "name the configuration; where this is to be the database, run `ledgerline migrate up`";
+        return not_reached(Probe::fail(DATABASE, missing.to_string(), advice));
+    }
     let store = match Store::connect(&one_connection(&config.database)).await {
         Ok(store) => store,
         Err(error) => return unreachable(&error),
@@ -85,7 +91,11 @@ fn one_connection(config: &DatabaseConfig) -> DatabaseConfig {
 
 fn unreachable(error: &StoreError) -> Vec<Probe> {
     let advice = "check database.url, tls and ca_file, that the server runs and is the primary, and that the role may log in";
-    let mut probes = vec![Probe::fail(DATABASE, error.to_string(), advice)];
+    not_reached(Probe::fail(DATABASE, error.to_string(), advice))
+}
+
+fn not_reached(why: Probe) -> Vec<Probe> {
+    let mut probes = vec![why];
     let rest = [CONNECTIONS, POOL, CLOCK, DURABILITY, PRIVILEGES, TIMEOUTS, SCHEMA, POSITIONS];
     probes.extend(rest.map(|name| Probe::skipped(name, "needs the database")));
     probes

@@ -10,6 +10,8 @@ pub(super) enum Verdict {
     Clean,
     /// Something is wrong.
     Violated,
+    /// Nobody has ever written to this database.
+    Nothing,
     /// The ledger is clean, and Kafka was to be asked and had nothing to compare with.
     Unproved,
 }
@@ -73,6 +75,7 @@ pub(super) fn print_text(
     let verdict = match verdict {
         Verdict::Clean => "clean",
         Verdict::Violated => "VIOLATED",
+        Verdict::Nothing => "NOTHING PROVED",
         Verdict::Unproved => "NOT COMPARED",
     };
     println!("{verdict}: {} records on {} partitions accounted for", found.records, found.partitions);
