@@ -54,6 +54,11 @@ fn a_value_out_of_range_is_named() {
         ("[http]\ntoken = \"short\"\n", "http.token"),
         ("[http]\ntoken_file = \"/nowhere\"\n", "http.token_file"),
         ("[http]\ncontrol_listen = \"nowhere\"\n", "http.control_listen"),
+        ("[log]\nlevel = \"warning\"\n", "log.level: \"warning\" is no level; there are off, error, warn"),
+        (
+            "[log]\nlevel = \"info,ledgerline_worker=loud\"\n",
+            "log.level: \"ledgerline_worker=loud\" is no level",
+        ),
         ("[compaction]\nevery_ms = 10\n", "compaction.every_ms"),
         ("[compaction]\nolder_than_hours = 0\n", "compaction.older_than_hours"),
         ("[compaction]\nolder_than = 3\n", "compaction.older_than"),

@@ -22,9 +22,11 @@ use crate::memory::MemoryConfig;
 use crate::workflows::WorkflowsConfig;
 
 mod http;
+mod log;
 mod store;
 mod topics;
 pub use http::HttpConfig;
+pub use log::{LogConfig, LogFormat};
 pub use store::{OnOutage, StoreConfig};
 pub use topics::{BatchConfig, Topic, TopicConfig};
 
@@ -151,34 +153,6 @@ impl TryFrom<String> for Start {
                 .map_err(|problem| format!("neither `earliest` nor `latest`, and {problem}")),
         }
     }
-}
-
-/// `[log]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// `json` for machines, `text` for people.
-    pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,ledgerline_worker=debug`.
-    pub level: String,
-    /// How often the throughput line is written, in ms.
-    pub throughput_every_ms: u64,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Json, level: "info".into(), throughput_every_ms: 5_000 }
-    }
-}
-
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One JSON object per line.
-    Json,
-    /// Readable lines.
-    Text,
 }
 
 /// `[shutdown]`
@@ -355,7 +329,7 @@ impl Config {
         self.memory.check()?;
         self.workflows.check()?;
         self.http.resolved_token()?;
-        ensure!(self.log.throughput_every_ms >= 100, "log.throughput_every_ms: must be at least 100");
+        self.log.check()?;
         self.database.check().map_err(anyhow::Error::msg)?;
         self.store.check(self.database.is_embedded()).map_err(anyhow::Error::msg)
     }
