@@ -28,6 +28,21 @@ fn an_unknown_key_is_named_with_where_it_stands() {
 }
 
 #[test]
+fn a_variable_that_lacks_an_underscore_is_refused_with_its_right_name() {
+    let said = refused("", &[("LEDGERLINE_KAFKA_BROKERS", "x")]);
+    assert!(
+        said.contains("LEDGERLINE_KAFKA_BROKERS") && said.contains("LEDGERLINE_KAFKA__BROKERS"),
+        "{said}"
+    );
+    let said = refused("", &[("LEDGERLINE_DATABASE_URL", "postgres://u:canary@h/d")]);
+    assert!(said.contains("LEDGERLINE_DATABASE__URL") && !said.contains("canary"), "{said}");
+    // Of a service that is called so, as Kubernetes tells every pod.
+    let around =
+        [("LEDGERLINE_KAFKA_PORT", "tcp://10.0.0.1:9092"), ("LEDGERLINE_KAFKA_SERVICE_HOST", "10.0.0.1")];
+    assert!(run("", &around, &["run", "--check-config"]).status.success());
+}
+
+#[test]
 fn a_kind_whose_name_has_a_hyphen_can_come_from_the_environment() {
     let said = refused("", &[("LEDGERLINE_TOPICS__SHARP_SIGNALS__NAME", "odds")]);
     assert!(said.contains("topics.odds.name and topics.sharp-signals.name"), "{said}");

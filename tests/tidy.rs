@@ -155,7 +155,7 @@ fn metrics_are_named_in_one_file() {
 fn the_environment_is_read_in_one_file() {
     for needle in ["env::var", "Env::prefixed", "env::vars"] {
         none(
-            &misplaced(needle, &["worker/src/config.rs"]),
+            &misplaced(needle, &["worker/src/config/environment.rs"]),
             "take it from Config, which says where each value comes from",
         );
     }

@@ -1,5 +1,5 @@
 //! The configuration: one TOML file, environment variables over it (`LEDGERLINE_KAFKA__BROKERS` for `[kafka] brokers`), and
-//! nothing else. The only place that reads the environment. Every command that needs one gets a checked `Config`.
+//! nothing else. Every command that needs one gets a checked `Config`.
 //!
 //! What must stay true: an unknown key is an error that names it; a secret never shows in `Debug`.
 
@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use figment::Figment;
-use figment::providers::{Env, Format, Toml};
-use figment::value::{Uncased, UncasedStr};
+use figment::providers::{Format, Toml};
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::DatabaseConfig;
 use ledgerline_schema::time::UtcMicros;
@@ -21,10 +20,13 @@ use crate::maintenance::{CompactionConfig, RetentionConfig, Schedule};
 use crate::memory::MemoryConfig;
 use crate::workflows::WorkflowsConfig;
 
+mod environment;
 mod http;
 mod log;
 mod store;
 mod topics;
+use environment::SECRETS;
+pub use environment::os_user;
 pub use http::HttpConfig;
 pub use log::{LogConfig, LogFormat};
 pub use store::{OnOutage, StoreConfig};
@@ -169,48 +171,6 @@ impl Default for ShutdownConfig {
     }
 }
 
-/// What the names of our environment variables start with.
-const PREFIX: &str = "LEDGERLINE_";
-/// Keys that hold secrets: taken from the environment as they are, because a parser would turn `0123` into a number, and never
-/// repeated in an error.
-const SECRETS: [(&str, &str); 4] = [
-    ("KAFKA__SASL_PASSWORD", "kafka.sasl_password"),
-    ("DATABASE__URL", "database.url"),
-    ("DATABASE__READ_URL", "database.read_url"),
-    ("HTTP__TOKEN", "http.token"),
-];
-
-#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
-fn secret(name: &str) -> Option<String> {
-    std::env::var(format!("{PREFIX}{name}")).ok()
-}
-
-/// A shell takes no hyphen in a name: `TOPICS__SHARP_SIGNALS__NAME` is the kind `sharp-signals`.
-fn with_kind(key: &UncasedStr) -> Uncased<'_> {
-    let small = key.as_str().to_ascii_lowercase();
-    let kind = EventKind::ALL.iter().map(|kind| kind.name()).find_map(|name| {
-        let rest = small.strip_prefix("topics__")?.strip_prefix(&name.replace('-', "_"))?;
-        Some(format!("topics__{name}{rest}")).filter(|_| name.contains('-') && rest.starts_with("__"))
-    });
-    match kind {
-        Some(kind) => kind.into(),
-        None => key.into(),
-    }
-}
-
-/// Who runs this process, for the operators' trail: the login's name, else the number of the user.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
-pub fn os_user() -> String {
-    use std::os::unix::fs::MetadataExt;
-    let named = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let numbered = || std::fs::metadata("/proc/self").map(|process| format!("uid {}", process.uid()));
-    named
-        .filter(|name| !name.trim().is_empty())
-        .or_else(|| numbered().ok())
-        .unwrap_or_else(|| "unknown".into())
-}
-
 impl Config {
     /// Reads the file, if one is named, and the environment over it, and checks the whole.
     ///
@@ -222,20 +182,13 @@ impl Config {
             ensure!(file.is_file(), "configuration file {} does not exist", file.display());
             layers = layers.merge(Toml::file_exact(file));
         }
-        // Every key lies in a section, so a variable without `__` is none of ours.
-        let ours =
-            |key: &UncasedStr| key.as_str().contains("__") && !SECRETS.iter().any(|(name, _)| *name == key);
-        layers = layers.merge(Env::prefixed(PREFIX).filter(ours).map(with_kind).split("__"));
-        for (name, key) in SECRETS {
-            if let Some(value) = secret(name) {
-                layers = layers.merge((key, value));
-            }
-        }
+        let layers = environment::over(layers)?;
+        let secrets = SECRETS.map(|secret| secret.key);
         let mut config: Self = layers
             .extract()
-            .map_err(|error| without_secrets(error, &SECRETS))
+            .map_err(|error| without_secrets(error, &secrets))
             .context("cannot read the configuration")?;
-        config.prefer_environment();
+        environment::prefer_secrets(&mut config);
         config.check()?;
         config.share_memory();
         Ok(config)
@@ -245,18 +198,6 @@ impl Config {
     fn share_memory(&mut self) {
         let shares = self.shares(EventKind::Odds);
         self.database.pool.cached_selections.get_or_insert(shares.cached_selections);
-    }
-
-    /// A secret in the environment comes over a file that holds it, like every other key.
-    fn prefer_environment(&mut self) {
-        for (name, _) in SECRETS.iter().filter(|(name, _)| secret(name).is_some()) {
-            match *name {
-                "KAFKA__SASL_PASSWORD" => self.kafka.sasl_password_file = None,
-                "DATABASE__READ_URL" => self.database.read_url_file = None,
-                "HTTP__TOKEN" => self.http.token_file = None,
-                _ => self.database.url_file = None,
-            }
-        }
     }
 
     /// The kinds that `run` consumes, in the order of the table of kinds.

@@ -4,11 +4,11 @@
 use figment::error::{Actual, Kind, OneOf};
 
 /// What is wrong and where, and nothing of what is there: a password may stand in the wrong place.
-pub fn without_secrets(error: figment::Error, secrets: &[(&str, &str)]) -> anyhow::Error {
+pub fn without_secrets(error: figment::Error, secrets: &[&str]) -> anyhow::Error {
     let key = error.path.join(".");
     let inside =
         |secret: &str| key.strip_prefix(secret).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    if secrets.iter().any(|(_, secret)| inside(secret)) {
+    if secrets.iter().any(|secret| inside(secret)) {
         return anyhow::anyhow!("{key}: must be a text in quotes");
     }
     let problems: Vec<String> = error.into_iter().map(without_values).collect();
