@@ -69,6 +69,7 @@ fn a_value_out_of_range_is_named() {
         ("[http]\ntoken = \"short\"\n", "http.token"),
         ("[http]\ntoken_file = \"/nowhere\"\n", "http.token_file"),
         ("[http]\ncontrol_listen = \"nowhere\"\n", "http.control_listen"),
+        ("[kafka]\nsasl_mechanism = \"OAUTHBEARER\"\n", "expected one of `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`"),
         ("[log]\nlevel = \"warning\"\n", "log.level: \"warning\" is no level; there are off, error, warn"),
         (
             "[log]\nlevel = \"info,ledgerline_worker=loud\"\n",

@@ -1,7 +1,7 @@
 //! TLS that verifies: the right certificate connects; another authority, another host's certificate, one that is over, and a
 //! server that says it has no TLS do not. On servers of the test's own.
 
-use ledgerline_worker::config::{KafkaConfig, Security};
+use ledgerline_worker::config::{KafkaConfig, SaslMechanism, Security};
 use ledgerline_worker::source::kafka::KafkaLog;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -85,7 +85,7 @@ fn asked(brokers: &str, authority: Option<&Authority>, user: Option<(&str, &str)
         brokers: brokers.to_owned(),
         security: if user.is_some() { Security::SaslTls } else { Security::Tls },
         ca_file: authority.map(|authority| authority.file.clone()),
-        sasl_mechanism: "PLAIN".into(),
+        sasl_mechanism: SaslMechanism::Plain,
         sasl_username: user.map(|(name, _)| name.to_owned()),
         sasl_password: user.map(|(_, password)| SecretString::from(password)),
         ..KafkaConfig::default()

@@ -79,7 +79,7 @@ pub struct KafkaConfig {
     /// Key of the client certificate as PEM.
     pub key_file: Option<PathBuf>,
     /// `SCRAM-SHA-512`, `SCRAM-SHA-256` or `PLAIN`.
-    pub sasl_mechanism: String,
+    pub sasl_mechanism: SaslMechanism,
     /// SASL user.
     pub sasl_username: Option<String>,
     /// SASL password; better in a file.
@@ -106,7 +106,7 @@ impl Default for KafkaConfig {
             ca_file: None,
             certificate_file: None,
             key_file: None,
-            sasl_mechanism: "SCRAM-SHA-512".into(),
+            sasl_mechanism: SaslMechanism::ScramSha512,
             sasl_username: None,
             sasl_password: None,
             sasl_password_file: None,
@@ -128,6 +128,32 @@ pub enum Security {
     SaslTls,
     /// Nothing. Only by an explicit switch.
     Plaintext,
+}
+
+/// How a user proves to the brokers who it is: with a password. What wants more than one could not be set here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum SaslMechanism {
+    /// The password does not travel.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+    /// The same with a shorter hash.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// The password travels, inside of TLS.
+    #[serde(rename = "PLAIN")]
+    Plain,
+}
+
+impl SaslMechanism {
+    /// As Kafka names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::Plain => "PLAIN",
+        }
+    }
 }
 
 /// Where a group without a position starts.

@@ -54,7 +54,7 @@ pub fn base_config(kafka: &KafkaConfig) -> anyhow::Result<ClientConfig> {
         }
     }
     if kafka.security == Security::SaslTls {
-        config.set("sasl.mechanism", &kafka.sasl_mechanism);
+        config.set("sasl.mechanism", kafka.sasl_mechanism.name());
         config.set("sasl.username", kafka.sasl_username.as_deref().unwrap_or_default());
         config.set("sasl.password", sasl_password(kafka)?);
     }
