@@ -58,7 +58,12 @@ fn a_value_out_of_range_is_named() {
         ("[kafka]\nstart = \"yesterday\"\n", "kafka.start"),
         ("[kafka]\nsecurity = \"sasl-tls\"\n", "kafka.sasl_username"),
         ("[kafka]\nsecurity = \"sasl-tls\"\nsasl_username = \"u\"\n", "kafka.sasl_password"),
-        ("[kafka]\nca_file = \"/nowhere.pem\"\n", "/nowhere.pem"),
+        ("[kafka]\nca_file = \"/nowhere.pem\"\n", "kafka.ca_file: cannot read /nowhere.pem"),
+        (
+            "[kafka]\ncertificate_file = \"/nowhere.pem\"\n",
+            "kafka.certificate_file: cannot read /nowhere.pem",
+        ),
+        ("[kafka]\nkey_file = \"/nowhere.pem\"\n", "kafka.key_file: cannot read /nowhere.pem"),
         ("[database]\nurl = \"postgres://h/d\"\nca_file = \"/nowhere.pem\"\n", "database.ca_file"),
         ("[database]\nurl_file = \"/nowhere\"\n", "database.url_file"),
         ("[database]\nurl = \"mysql://localhost/d\"\n", "database.url"),
@@ -69,7 +74,10 @@ fn a_value_out_of_range_is_named() {
         ("[http]\ntoken = \"short\"\n", "http.token"),
         ("[http]\ntoken_file = \"/nowhere\"\n", "http.token_file"),
         ("[http]\ncontrol_listen = \"nowhere\"\n", "http.control_listen"),
-        ("[kafka]\nsasl_mechanism = \"OAUTHBEARER\"\n", "expected one of `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`"),
+        (
+            "[kafka]\nsasl_mechanism = \"OAUTHBEARER\"\n",
+            "expected one of `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`",
+        ),
         ("[log]\nlevel = \"warning\"\n", "log.level: \"warning\" is no level; there are off, error, warn"),
         (
             "[log]\nlevel = \"info,ledgerline_worker=loud\"\n",
@@ -140,6 +148,71 @@ fn a_database_that_nobody_wrote_to_is_not_proved() {
         assert!(output.status.code() == Some(1) && said.contains(nothing), "{args:?}: {said}");
         assert!(!told.contains("clean") && !told.contains("\"ok\":true") && told.contains(nothing), "{told}");
     }
+}
+
+#[test]
+fn what_cannot_be_used_of_a_database_url_is_named_without_a_value() {
+    let cases = [
+        (
+            "h/d?sslrootcert=canary",
+            "database.url: there is no parameter sslrootcert here: name the certificate authorities in database.ca_file",
+        ),
+        (
+            "h/d?connect_timeout=3&sslmod=canary",
+            "database.url: parameter 2 is unknown; there are sslmode, user,",
+        ),
+        ("h/d?connect_timeout=canary", "database.url: cannot use the value of parameter connect_timeout"),
+        ("h/d?sslmode=canary", "database.url: sslmode must be disable, or verify-full, verify-ca or require"),
+    ];
+    for (url, because) in cases {
+        let said = refused(&format!("[database]\nurl = \"postgres://{url}\"\n"), &[]);
+        assert!(said.contains(because) && !said.contains("canary"), "{because}: {said}");
+    }
+}
+
+#[test]
+fn an_argument_that_names_nothing_is_a_bad_argument() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    assert!(bare(folder.path(), &["migrate", "up"]).status.success());
+    let cases: [(&[&str], &str); 3] = [
+        (&["schema", "json", "nope"], "\"nope\" is no kind of event; there are"),
+        (&["pause", "nope", "--reason", "r"], "no topic nope in the configuration, which has"),
+        (
+            &["replay", "--topic", "nope", "--offsets", "0:0-5"],
+            "no topic nope in the configuration, which has",
+        ),
+    ];
+    for (args, because) in cases {
+        let output = bare(folder.path(), args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(because), "{args:?}: {said}");
+    }
+    let workflows = bare(folder.path(), &["workflows", "ls", "--json"]);
+    assert_eq!(String::from_utf8_lossy(&workflows.stdout).trim(), "[]", "no workflow was made of it");
+}
+
+#[test]
+fn brokers_that_do_not_answer_are_named_and_nothing_is_said_twice() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (database, events) = (folder.path().join("test.db"), folder.path().join("events.jsonl"));
+    let toml = format!(
+        "[kafka]\nbrokers = \"127.0.0.1:1\"\nsecurity = \"plaintext\"\n[database]\nurl = \"sqlite:{}\"\n",
+        database.display()
+    );
+    assert!(run(&toml, &[], &["migrate", "up"]).status.success());
+    let asked = run(
+        &toml,
+        &[],
+        &["offsets", "reset", "--topic", "odds", "--partition", "0", "--to", "earliest", "--reason", "r"],
+    );
+    let said = String::from_utf8_lossy(&asked.stderr);
+    let because = "kafka.brokers: 127.0.0.1:1 does not answer; `ledgerline doctor` says more";
+    assert!(said.contains(because) && !said.contains("kafka: kafka"), "{said}");
+
+    std::fs::write(&events, run(&toml, &[], &["schema", "samples", "odds"]).stdout).expect("written");
+    let published = run(&toml, &[], &["publish", &events.display().to_string()]);
+    let said = String::from_utf8_lossy(&published.stderr);
+    assert_eq!(said.matches("Local: Broker transport failure").count(), 1, "{said}");
 }
 
 #[test]

@@ -58,7 +58,7 @@ async fn postgres_is_trusted_by_its_certificate_alone() {
         let by_address = format!("{}?sslmode={mode}", postgres.url("127.0.0.1", PASSWORD));
         refused(status(&by_address, Some(&ours)), "not valid for name");
     }
-    refused(status(&format!("{url}?sslmode=prefer"), Some(&ours)), "sslmode must be disable or verify-full");
+    refused(status(&format!("{url}?sslmode=prefer"), Some(&ours)), "sslmode must be disable, or verify-full");
     refused(status(&postgres.url("localhost", "wrong"), Some(&ours)), "password authentication failed");
 
     // What PostgreSQL's own programs are given is enough for them, too.

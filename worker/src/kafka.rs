@@ -43,13 +43,13 @@ pub fn base_config(kafka: &KafkaConfig) -> anyhow::Result<ClientConfig> {
         config.set("ssl.endpoint.identification.algorithm", "https");
     }
     let files = [
-        ("ssl.ca.location", &kafka.ca_file),
-        ("ssl.certificate.location", &kafka.certificate_file),
-        ("ssl.key.location", &kafka.key_file),
+        ("kafka.ca_file", "ssl.ca.location", &kafka.ca_file),
+        ("kafka.certificate_file", "ssl.certificate.location", &kafka.certificate_file),
+        ("kafka.key_file", "ssl.key.location", &kafka.key_file),
     ];
-    for (option, file) in files {
+    for (key, option, file) in files {
         if let Some(file) = file {
-            std::fs::metadata(file).with_context(|| format!("{option}: cannot read {}", file.display()))?;
+            std::fs::File::open(file).with_context(|| format!("{key}: cannot read {}", file.display()))?;
             config.set(option, file.to_string_lossy());
         }
     }

@@ -38,6 +38,7 @@ mod pool;
 mod pool_state;
 mod positions;
 mod postgres;
+mod postgres_url;
 mod probe;
 mod recent;
 mod recheck;

@@ -15,11 +15,11 @@ use tokio::time::timeout;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
-use url::Url;
 
 use super::error::StoreError;
 use super::pool::Session;
 use super::pool_state::{Fault, SetUpFailure};
+use super::postgres_url::read;
 use super::{DatabaseConfig, Tls};
 
 /// How long the check of a connection may take before it counts as dead.
@@ -71,9 +71,7 @@ impl fmt::Debug for PostgresManager {
 impl PostgresManager {
     pub(super) fn new(database: &DatabaseConfig, url: &str, access: Access) -> Result<Self, StoreError> {
         let key = access.key();
-        let (url, tls) = split_sslmode(key, url, database.tls)?;
-        let mut config: tokio_postgres::Config =
-            url.as_str().parse().map_err(|_| StoreError::Config(format!("{key}: not a PostgreSQL URL")))?;
+        let (mut config, tls) = read(key, url, database.tls)?;
         config
             .application_name("ledgerline")
             .connect_timeout(Duration::from_secs(3))
@@ -303,30 +301,6 @@ impl bb8::ManageConnection for PostgresManager {
         type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
         session.broken || Manager::is_broken_transaction_manager(&mut session.conn)
     }
-}
-
-/// Takes `sslmode` out of the URL, because tokio-postgres knows only the unsafe ones: `disable` is the explicit switch, every
-/// other means verification.
-fn split_sslmode(key: &str, url: &str, configured: Tls) -> Result<(Url, Tls), StoreError> {
-    let mut parsed =
-        Url::parse(url).map_err(|error| StoreError::Config(format!("{key}: not a URL: {error}")))?;
-    let pairs: Vec<String> = parsed.query().unwrap_or("").split('&').map(str::to_owned).collect();
-    let mode = pairs.iter().find_map(|pair| pair.strip_prefix("sslmode=")).map(str::to_owned);
-    let rest: Vec<&str> = pairs
-        .iter()
-        .map(String::as_str)
-        .filter(|pair| !pair.is_empty() && !pair.starts_with("sslmode="))
-        .collect();
-    parsed.set_query((!rest.is_empty()).then(|| rest.join("&")).as_deref());
-    let tls = match mode.as_deref() {
-        None => configured,
-        Some("disable") => Tls::Disable,
-        Some("require" | "verify-ca" | "verify-full") => Tls::Verify,
-        Some(_) => {
-            return Err(StoreError::Config(format!("{key}: sslmode must be disable or verify-full")));
-        }
-    };
-    Ok((parsed, tls))
 }
 
 fn client_tls(database: &DatabaseConfig) -> Result<ClientConfig, StoreError> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Ending;
-use super::operator::{connect, print, print_line, tell};
+use super::operator::{connect, in_words, print, print_line, tell};
 use super::pause;
 use super::table::{aligned, row};
 use crate::clock;
@@ -78,7 +78,7 @@ pub async fn lag(config: &Config, args: LagArgs) -> anyhow::Result<Ending> {
         let logs = match ask(config, &topic, &group, &stored).await {
             Ok(logs) => logs,
             Err(error) => {
-                tell(format_args!("{topic}: {error:#}"));
+                tell(format_args!("{topic}: {}", in_words(&error)));
                 all_known = false;
                 BTreeMap::new()
             }

@@ -204,6 +204,6 @@ fn failed(error: &anyhow::Error) -> Ending {
         Some(operator::Ended::BadArguments(_)) => Ending::BadConfiguration,
         None => Ending::Failed,
     };
-    operator::tell(format_args!("error: {error:#}"));
+    operator::tell(format_args!("error: {}", operator::in_words(error)));
     ending
 }

@@ -11,6 +11,7 @@ use ledgerline_schema::time::UtcMicros;
 use thiserror::Error;
 
 use crate::config::{Config, os_user};
+use crate::http::KnownTopic;
 
 /// The database, if its schema is the one that these commands know.
 pub(super) async fn connect(config: &Config) -> anyhow::Result<Store> {
@@ -72,6 +73,30 @@ pub(super) fn tell(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// An error with its causes, each said once: many a library repeats the cause in the text above it.
+pub(super) fn in_words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
+}
+
+/// The topic of that name, consumed or not.
+pub(super) fn known_topic(config: &Config, name: &str) -> anyhow::Result<KnownTopic> {
+    let known = KnownTopic::all(config);
+    let found = known.iter().find(|topic| topic.name == name).cloned();
+    Ok(found.ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|topic| topic.name.as_str()).collect();
+        let text = format!("no topic {name} in the configuration, which has {}", names.join(", "));
+        Ended::BadArguments(text)
+    })?)
+}
+
 /// The name that goes into the trail.
 pub(super) fn actor(given: Option<String>) -> String {
     given.unwrap_or_else(os_user)
@@ -108,6 +133,17 @@ pub(super) fn age(text: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_that_was_said_is_not_said_again() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("database: {0}")]
+        struct Refused(#[source] std::io::Error);
+        let denied = || Refused(std::io::Error::other("permission denied for table odds"));
+        let error = anyhow::Error::from(denied()).context("cannot count");
+        assert_eq!(in_words(&error), "cannot count: database: permission denied for table odds");
+        assert_eq!(in_words(&anyhow::anyhow!("alone")), "alone");
+    }
 
     #[test]
     fn ages_have_a_unit() {

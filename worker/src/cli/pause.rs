@@ -5,7 +5,7 @@ use clap::Args;
 use ledgerline_schema::store::{Extent, Switch, SwitchOrder, SwitchState, Switched};
 use serde_json::{Value, json};
 
-use super::operator::{Ended, actor, connect, print_line, reason};
+use super::operator::{actor, connect, known_topic, print_line, reason};
 use crate::clock;
 use crate::config::Config;
 use crate::http::KnownTopic;
@@ -50,15 +50,10 @@ pub async fn resume(config: &Config, args: SwitchArgs) -> anyhow::Result<()> {
 }
 
 fn order(config: &Config, args: &SwitchArgs) -> anyhow::Result<SwitchOrder> {
-    let known = KnownTopic::all(config);
-    let Some(topic) = known.iter().find(|topic| topic.name == args.topic) else {
-        let names: Vec<&str> = known.iter().map(|topic| topic.name.as_str()).collect();
-        let text = format!("no topic {} in the configuration, which has {}", args.topic, names.join(", "));
-        return Err(Ended::BadArguments(text).into());
-    };
+    let KnownTopic { group, name } = known_topic(config, &args.topic)?;
     Ok(SwitchOrder {
-        group: topic.group.clone(),
-        topic: topic.name.clone(),
+        group,
+        topic: name,
         extent: args.partition.map_or(Extent::Topic, Extent::Partition),
         actor: actor(args.actor.clone()),
         reason: args.reason.clone(),

@@ -7,7 +7,7 @@ use ledgerline_schema::workflow::{OffsetRange, Parameters, Replay};
 
 use super::Ending;
 use super::attended::{Manner, carry_out};
-use super::operator::time;
+use super::operator::{known_topic, time};
 use crate::config::Config;
 
 /// Arguments of `replay`.
@@ -57,6 +57,7 @@ struct Partitions(Vec<i32>);
 /// # Errors
 /// What is asked for cannot be used, or could not be done.
 pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<Ending> {
+    known_topic(config, &args.topic)?; // before there is a workflow of it
     let manner = Manner { dry_run: args.dry_run, json: args.json, attended: false };
     let mut offsets = args.offsets;
     offsets.sort_by_key(|range| range.partition);

@@ -4,12 +4,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use ledgerline_schema::compatibility;
 use ledgerline_schema::events::{EventKind, asyncapi};
 use serde_json::Value;
 
 use super::Ending;
+use super::operator::Ended;
 use crate::config::Config;
 
 /// `ledgerline schema`
@@ -121,7 +122,8 @@ fn contracts(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn kind(name: &str) -> anyhow::Result<EventKind> {
     let Some(kind) = EventKind::of_name(name) else {
         let names: Vec<_> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
-        bail!("{name:?} is no kind of event; there are {}", names.join(", "));
+        let text = format!("{name:?} is no kind of event; there are {}", names.join(", "));
+        return Err(Ended::BadArguments(text).into());
     };
     Ok(kind)
 }

@@ -19,6 +19,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Log, Message, Source, SourceError, SourceEvent, native};
@@ -272,6 +273,7 @@ pub(super) fn transient(error: KafkaError) -> SourceError {
 /// Questions about a topic, asked by a client of its own that never joins the group.
 pub struct KafkaLog {
     client: BaseConsumer,
+    brokers: String,
     topic: String,
 }
 
@@ -283,7 +285,7 @@ impl KafkaLog {
     pub fn new(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<Self> {
         let client =
             base_config(kafka)?.create().map_err(without_value).context("cannot create a Kafka client")?;
-        Ok(Self { client, topic: topic.to_owned() })
+        Ok(Self { client, brokers: kafka.brokers.clone(), topic: topic.to_owned() })
     }
 
     /// The topic's name.
@@ -292,12 +294,17 @@ impl KafkaLog {
         &self.topic
     }
 
+    fn metadata(&self) -> Result<Metadata, SourceError> {
+        let answer = self.client.fetch_metadata(Some(&self.topic), QUESTION_TIMEOUT);
+        answer.map_err(|error| SourceError::unanswered(&self.brokers, &error))
+    }
+
     /// Whether there is such a topic.
     ///
     /// # Errors
     /// The brokers did not answer.
     pub fn exists(&self) -> Result<bool, SourceError> {
-        let metadata = self.client.fetch_metadata(Some(&self.topic), QUESTION_TIMEOUT).map_err(transient)?;
+        let metadata = self.metadata()?;
         Ok(metadata.topics().iter().any(|topic| topic.name() == self.topic && topic.error().is_none()))
     }
 
@@ -306,7 +313,7 @@ impl KafkaLog {
     /// # Errors
     /// The brokers did not answer, or there is no such topic.
     pub fn partitions(&self) -> Result<Vec<Partition>, SourceError> {
-        let metadata = self.client.fetch_metadata(Some(&self.topic), QUESTION_TIMEOUT).map_err(transient)?;
+        let metadata = self.metadata()?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let topic = topic.filter(|topic| topic.error().is_none());
         let topic =
@@ -326,10 +333,10 @@ impl KafkaLog {
 
     fn lineage(&self, partition: Partition) -> Result<Lineage, SourceError> {
         let client = self.client.client();
+        let leader = self.leader(partition)?; // asked first: it says why there is no answer
         let cluster_id = client
             .fetch_cluster_id(QUESTION_TIMEOUT)
             .ok_or_else(|| SourceError::Transient("the brokers did not tell their cluster id".into()))?;
-        let leader = self.leader(partition)?;
         let topic_id = native::topic_id(client, &self.topic, leader, QUESTION_TIMEOUT).map_err(|error| {
             SourceError::Transient(format!("cannot describe topic {}: {error}", self.topic))
         })?;
@@ -338,7 +345,7 @@ impl KafkaLog {
 
     /// The broker that leads the partition: the one that must answer us anyway.
     fn leader(&self, partition: Partition) -> Result<i32, SourceError> {
-        let metadata = self.client.fetch_metadata(Some(&self.topic), QUESTION_TIMEOUT).map_err(transient)?;
+        let metadata = self.metadata()?;
         let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
         let leader = partitions.find(|found| found.id() == partition).map(|found| found.leader());
         leader.filter(|leader| *leader >= 0).ok_or_else(|| {

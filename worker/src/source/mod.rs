@@ -16,6 +16,7 @@ use std::time::Duration;
 use ledgerline_schema::events::{RawHeader, Rejection};
 use ledgerline_schema::store::{Lineage, LogRange};
 use ledgerline_schema::time::UtcMicros;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
 use crate::config::Start;
@@ -71,8 +72,26 @@ pub enum SourceError {
     #[error("{0}")]
     Unreadable(String),
     /// It may work the next time.
-    #[error("kafka: {0}")]
+    #[error("{}", of_kafka(.0))]
     Transient(String),
+}
+
+/// A text that names a key of the configuration says enough.
+fn of_kafka(text: &str) -> String {
+    if text.starts_with("kafka.") { text.to_owned() } else { format!("kafka: {text}") }
+}
+
+impl SourceError {
+    /// A question that none of these brokers answered, or that one of them refused.
+    fn unanswered(brokers: &str, error: &KafkaError) -> Self {
+        let nobody = [RDKafkaErrorCode::BrokerTransportFailure, RDKafkaErrorCode::OperationTimedOut];
+        Self::Transient(match error.rdkafka_error_code() {
+            Some(code) if nobody.contains(&code) => {
+                format!("kafka.brokers: {brokers} does not answer; `ledgerline doctor` says more")
+            }
+            Some(_) | None => error.to_string(),
+        })
+    }
 }
 
 /// Where messages come from. Called by one thread, which never waits for anything else in between.
