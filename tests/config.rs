@@ -137,6 +137,28 @@ fn without_its_configuration_no_command_makes_a_database_to_ask() {
     assert!(folder.path().join("ledgerline.db").exists(), "this one makes it");
 }
 
+/// Runs it with output that nobody reads any more.
+fn unread(folder: &std::path::Path, args: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerline"));
+    command.args(args).current_dir(folder).stdin(Stdio::null()).stdout(writer);
+    let output = command.output().expect("it runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn whoever_has_read_enough_is_no_failure_and_hides_none() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for args in
+        [&["migrate", "up"][..], &["migrate", "up"], &["migrate", "status"], &["schema", "json", "odds"]]
+    {
+        assert_eq!(unread(folder.path(), args), (Some(0), String::new()), "{args:?}");
+    }
+    let (code, said) = unread(folder.path(), &["verify"]);
+    assert!(code == Some(1) && said.contains("nothing to prove") && !said.contains("panicked"), "{said}");
+}
+
 #[test]
 fn a_database_that_nobody_wrote_to_is_not_proved() {
     let folder = tempfile::tempdir().expect("a temporary folder");

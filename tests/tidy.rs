@@ -162,6 +162,14 @@ fn the_environment_is_read_in_one_file() {
 }
 
 #[test]
+fn nothing_is_printed_past_the_one_place() {
+    for needle in ["println!(", "print!("] {
+        let rule = "print with cli/operator.rs: the macros panic where whoever reads has seen enough (`verify | head`)";
+        none(&misplaced(needle, &[]), rule);
+    }
+}
+
+#[test]
 fn contracts_do_no_io_and_read_no_clock() {
     let pure = files("schema/src/events", ".rs");
     let mut found = Vec::new();

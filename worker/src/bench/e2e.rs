@@ -21,6 +21,7 @@ use ledgerline_schema::store::{Store, TrialDatabase};
 use secrecy::SecretString;
 
 use crate::bench::{gate, place};
+use crate::cli::operator::{print_line, tell};
 use crate::config::{BatchConfig, Config, KafkaConfig};
 use crate::kafka::OwnTopics;
 use report::{Report, Settings};
@@ -119,11 +120,11 @@ pub async fn run(config: &Config, file: Option<&Path>, options: &Options) -> any
     let report = report.await; // Ctrl-C ends it too, and then the topics go
     own.delete().await;
     let report = report?;
-    println!("{}", if options.json { report.json()? } else { report.text() });
-    match &options.gate {
-        Some(gate) => gate::check(gate, &report.ratios()),
-        None => Ok(()),
+    let printed = print_line(if options.json { report.json()? } else { report.text() });
+    if let Some(gate) = &options.gate {
+        gate::check(gate, &report.ratios())?; // who reads no further still gets the code
     }
+    printed
 }
 
 async fn measure(scene: &Scene<'_>, options: &Options) -> anyhow::Result<Report> {
@@ -145,5 +146,5 @@ async fn measure(scene: &Scene<'_>, options: &Options) -> anyhow::Result<Report>
 }
 
 fn say(what: &str) {
-    eprintln!("bench: {what}");
+    tell(format_args!("bench: {what}"));
 }

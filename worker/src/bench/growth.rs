@@ -17,6 +17,7 @@ use super::cpu::Process;
 use super::line::Line;
 use super::place;
 use super::quotes::{QUOTES_PER_EVENT, Quotes, Shape};
+use crate::cli::operator::{print, print_line};
 use crate::config::Config;
 use report::Report;
 
@@ -91,12 +92,7 @@ pub async fn run(config: &Config, options: &Options) -> anyhow::Result<()> {
     let plan = Plan::new(options.rows, options.window, options.batch_rows);
     let server = place::server(config, options.database_url.as_ref())?;
     let report = place::in_trial_database(&server, async |trial| fill(trial, plan).await).await?;
-    if options.json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
-    Ok(())
+    if options.json { print_line(report.json()) } else { print(report.text().as_bytes()) }
 }
 
 async fn fill(trial: &TrialDatabase, plan: Plan) -> anyhow::Result<Report> {

@@ -15,6 +15,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::gate;
+use crate::cli::operator::print;
 use crate::clock;
 
 /// What people write is below this line.
@@ -72,8 +73,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
     }
     let Some(file) = &options.page else {
-        print!("{}", page(&documents, None));
-        return Ok(());
+        return print(page(&documents, None).as_bytes());
     };
     let before = std::fs::read_to_string(file).unwrap_or_default();
     let by_hand = before.split_once(MARKER).map(|(_, by_hand)| by_hand);

@@ -14,6 +14,7 @@ use ledgerline_schema::store::{DatabaseConfig, Rivals, Store, TrialDatabase};
 use secrecy::SecretString;
 
 use super::{arguments, place};
+use crate::cli::operator::{print, print_line};
 use crate::config::Config;
 use measure::Bench;
 use plan::{Method, Plan};
@@ -47,12 +48,7 @@ pub async fn run(config: &Config, options: &Options) -> anyhow::Result<()> {
     let plan = Plan::new(options.rows, options.batch_rows, options.runs);
     let server = place::server(config, options.database_url.as_ref())?;
     let report = place::in_trial_database(&server, async |trial| measure(trial, plan).await).await?;
-    if options.json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
-    Ok(())
+    if options.json { print_line(report.json()) } else { print(report.text().as_bytes()) }
 }
 
 async fn measure(trial: &TrialDatabase, plan: Plan) -> anyhow::Result<Report> {

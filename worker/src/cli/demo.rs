@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use secrecy::SecretString;
 
+use super::operator::{print, print_line};
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::demo::{self, Options};
 use crate::telemetry;
@@ -49,12 +50,9 @@ pub async fn demo(config: &Config, args: DemoArgs) -> anyhow::Result<()> {
         database_url: args.database_url,
     };
     let summary = demo::run(config, &options).await?;
-    if args.json {
-        println!("{}", summary.json()?);
-    } else {
-        print!("{}", summary.text());
-    }
-    summary.check()
+    let printed = if args.json { print_line(summary.json()?) } else { print(summary.text().as_bytes()) };
+    summary.check()?; // who reads no further still gets the code
+    printed
 }
 
 /// Readable lines. A level other than the default was asked for, and is taken.

@@ -1,8 +1,9 @@
 //! `ledgerline migrate up|down|status`: the only command that changes the schema.
 
 use clap::{Args, Subcommand};
-use ledgerline_schema::store::Store;
+use ledgerline_schema::store::{MigrationStatus, Store};
 
+use super::operator::{print, print_line};
 use crate::config::Config;
 
 /// Arguments of `migrate`.
@@ -39,19 +40,17 @@ pub async fn migrate(config: &Config, args: MigrateArgs) -> anyhow::Result<()> {
         Action::Up => report("applied", &store.migrate_up().await?),
         Action::Down => report("reverted", &store.migrate_down().await?),
         Action::Status => {
-            for migration in store.migration_status().await? {
-                println!("{} {}", if migration.applied { "applied" } else { "missing" }, migration.name);
-            }
+            let line = |migration: MigrationStatus| {
+                format!("{} {}\n", if migration.applied { "applied" } else { "missing" }, migration.name)
+            };
+            print(store.migration_status().await?.into_iter().map(line).collect::<String>().as_bytes())
         }
     }
-    Ok(())
 }
 
-fn report(what: &str, versions: &[String]) {
+fn report(what: &str, versions: &[String]) -> anyhow::Result<()> {
     if versions.is_empty() {
-        println!("nothing to do");
+        return print_line("nothing to do");
     }
-    for version in versions {
-        println!("{what} {version}");
-    }
+    print(versions.iter().map(|version| format!("{what} {version}\n")).collect::<String>().as_bytes())
 }

@@ -16,7 +16,7 @@ mod lag;
 mod letters;
 mod migrate;
 mod offsets;
-mod operator;
+pub(crate) mod operator;
 mod pause;
 mod publish;
 mod ranges;
@@ -147,7 +147,7 @@ pub fn main() -> ExitCode {
     let ending = match Config::load(cli.config.as_deref()) {
         Ok(config) => execute(cli.command, cli.config.as_deref(), &config),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            operator::tell(format_args!("error: {}", operator::in_words(&error)));
             Ending::BadConfiguration
         }
     };
@@ -163,7 +163,7 @@ fn execute(command: Command, file: Option<&Path>, config: &Config) -> Ending {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start the runtime: {error}");
+            operator::tell(format_args!("error: cannot start the runtime: {error}"));
             return Ending::Failed;
         }
     };

@@ -1,4 +1,4 @@
-//! What the operators' commands share: who acts, how times and ages are written, a database that has the schema, and how they
+//! What the commands share: who acts, how times and ages are written, a database that has the schema, and how they
 //! print.
 
 use std::fmt::Display;
@@ -55,7 +55,7 @@ pub(super) enum Ended {
 }
 
 /// Writes to standard output. `println!` would panic where the reader has seen enough.
-pub(super) fn print(bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn print(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Ended::Unread.into()),
@@ -64,12 +64,12 @@ pub(super) fn print(bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// A line on standard output.
-pub(super) fn print_line(line: impl Display) -> anyhow::Result<()> {
+pub(crate) fn print_line(line: impl Display) -> anyhow::Result<()> {
     print(format!("{line}\n").as_bytes())
 }
 
 /// A line on standard error. That nobody reads it must not stop what is under way.
-pub(super) fn tell(line: impl Display) {
+pub(crate) fn tell(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

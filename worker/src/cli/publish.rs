@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ledgerline_schema::events::EventKind;
 use serde::Serialize;
 
+use super::operator::print_line;
 use crate::config::Config;
 use crate::formats::files::{Lines, total_bytes};
 use crate::formats::{Converted, Format, Outgoing};
@@ -75,12 +76,7 @@ pub async fn publish(config: &Config, args: PublishArgs) -> anyhow::Result<()> {
     let config = config.clone();
     let work = tokio::task::spawn_blocking(move || run(config, args));
     let summary = work.await.context("the publishing thread ended early")??;
-    if json {
-        println!("{}", serde_json::to_string(&summary)?);
-    } else {
-        println!("{}", summary.text());
-    }
-    Ok(())
+    if json { print_line(serde_json::to_string(&summary)?) } else { print_line(summary.text()) }
 }
 
 fn run(mut config: Config, args: PublishArgs) -> anyhow::Result<Summary> {

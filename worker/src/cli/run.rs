@@ -11,6 +11,7 @@ use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
+use super::operator::{in_words, tell};
 use super::signals::StopSignals;
 use super::{Ending, shadow};
 use crate::config::{Config, Topic};
@@ -49,7 +50,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     let topics = config.enabled_topics();
     ensure!(!topics.is_empty(), "topics: every kind is disabled, nothing to run");
     if let Err(error) = try_clients(config, &topics).await {
-        eprintln!("error: {error:#}");
+        tell(format_args!("error: {}", in_words(&error)));
         return Ok(Ending::BadConfiguration);
     }
     if args.check_config {

@@ -19,9 +19,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use self::report::{Verdict, print_json, print_text};
+use self::report::{Verdict, as_json, in_lines};
 use super::Ending;
-use super::operator::connect;
+use super::operator::{connect, print, print_line};
 use super::ranges::{Range, ranges};
 use crate::config::Config;
 use crate::kafka::{QUESTION_TIMEOUT, base_config, without_value};
@@ -91,13 +91,14 @@ pub async fn verify(config: &Config, args: VerifyArgs) -> anyhow::Result<Ending>
         (true, false, false) => Verdict::Clean,
     };
     let lists = (missing.as_slice(), notes.as_slice());
-    if args.json {
-        print_json(&found, lists, compared, verdict);
+    let printed = if args.json {
+        print_line(as_json(&found, lists, compared, verdict))
     } else {
-        print_text(&found, lists, compared, verdict);
-    }
+        print(in_lines(&found, lists, compared, verdict).as_bytes())
+    };
+    // Who reads no further (`verify | head`) still gets the code.
     match verdict {
-        Verdict::Clean => Ok(Ending::Done),
+        Verdict::Clean => printed.map(|()| Ending::Done),
         Verdict::Violated => Ok(Ending::Violation),
         Verdict::Nothing => bail!(NOTHING),
         Verdict::Unproved => bail!("none of the ranges could be compared with Kafka; the notes say why"),

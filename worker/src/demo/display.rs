@@ -8,6 +8,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::feed::Tally;
 use super::stored;
+use crate::cli::operator::tell;
 use crate::progress::Progress;
 
 /// How often the bar is drawn, and how often a line is written.
@@ -38,7 +39,7 @@ pub async fn show(tally: Arc<Tally>, pipelines: Arc<[Arc<Progress>]>, length: Du
             bar.0.set_position(seconds.min(length.as_secs()));
             bar.0.set_message(line);
         } else {
-            eprintln!("{seconds:>3} s  {line}");
+            tell(format_args!("{seconds:>3} s  {line}"));
         }
     }
 }

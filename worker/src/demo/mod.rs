@@ -23,6 +23,7 @@ use ledgerline_schema::store::Store;
 use ledgerline_schema::time::UtcMicros;
 use secrecy::SecretString;
 
+use crate::cli::operator::tell;
 use crate::clock;
 use crate::config::{Config, KafkaConfig, Topic};
 use crate::metrics::Mode;
@@ -127,13 +128,15 @@ fn first_day(length: Duration) -> UtcMicros {
 fn announce(broker: &Broker, store: &Store) {
     let address = &broker.kafka.brokers;
     let topics: Vec<&str> = broker.topics.values().map(String::as_str).collect();
-    eprintln!("Kafka at {address}, topics {}; database {}", topics.join(", "), store.name());
+    tell(format_args!("Kafka at {address}, topics {}; database {}", topics.join(", "), store.name()));
     if broker.is_in_process() {
-        eprintln!(
-            "  This Kafka is a stand-in inside this process and ends with it. Until then, others can use it:"
+        tell(
+            "  This Kafka is a stand-in inside this process and ends with it. Until then, others can use it:",
         );
-        eprintln!("  kcat -C -b {address} -t odds -o end");
-        eprintln!("  LEDGERLINE_KAFKA__SECURITY=plaintext ledgerline publish --brokers {address} FILE");
+        tell(format_args!("  kcat -C -b {address} -t odds -o end"));
+        tell(format_args!(
+            "  LEDGERLINE_KAFKA__SECURITY=plaintext ledgerline publish --brokers {address} FILE"
+        ));
     }
 }
 

@@ -1,7 +1,7 @@
-//! What `verify` prints. Called by `verify.rs`.
+//! What `verify` says. Called by `verify.rs`.
 
 use ledgerline_schema::store::Verification;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What all of it comes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,13 +17,13 @@ pub(super) enum Verdict {
 }
 
 /// One JSON object. `compared` are the ranges that were, and the records that could not be judged.
-pub(super) fn print_json(
+pub(super) fn as_json(
     found: &Verification,
     (missing, notes): (&[String], &[String]),
     compared: Option<(usize, usize)>,
     verdict: Verdict,
-) {
-    let object = json!({
+) -> Value {
+    json!({
         "partitions": found.partitions,
         "records": found.records,
         "lost": found.lost,
@@ -40,36 +40,31 @@ pub(super) fn print_json(
         "violations": violations(found, missing),
         "notes": notes,
         "ok": verdict == Verdict::Clean,
-    });
-    println!("{object}");
+    })
 }
 
 /// Lines for people.
-pub(super) fn print_text(
+pub(super) fn in_lines(
     found: &Verification,
     (missing, notes): (&[String], &[String]),
     compared: Option<(usize, usize)>,
     verdict: Verdict,
-) {
-    for line in violations(found, missing) {
-        println!("{line}");
-    }
-    for line in notes {
-        println!("note: {line}");
-    }
+) -> String {
+    let mut lines = violations(found, missing);
+    lines.extend(notes.iter().map(|note| format!("note: {note}")));
     if found.lost > 0 {
-        println!("note: {} offsets were given up by operators (lost)", found.lost);
+        lines.push(format!("note: {} offsets were given up by operators (lost)", found.lost));
     }
     if found.removed > 0 {
-        println!("note: {} quotes were removed by compaction and retention", found.removed);
+        lines.push(format!("note: {} quotes were removed by compaction and retention", found.removed));
     }
     if let Some((ranges, unjudged)) = compared {
-        println!("note: {ranges} ranges were compared with Kafka");
+        lines.push(format!("note: {ranges} ranges were compared with Kafka"));
         if unjudged > 0 {
-            println!(
+            lines.push(format!(
                 "note: {unjudged} records were not judged: a quote of theirs is not there, and what it may have been equal to \
                  has expired"
-            );
+            ));
         }
     }
     let verdict = match verdict {
@@ -78,7 +73,11 @@ pub(super) fn print_text(
         Verdict::Nothing => "NOTHING PROVED",
         Verdict::Unproved => "NOT COMPARED",
     };
-    println!("{verdict}: {} records on {} partitions accounted for", found.records, found.partitions);
+    lines.push(format!(
+        "{verdict}: {} records on {} partitions accounted for\n",
+        found.records, found.partitions
+    ));
+    lines.join("\n")
 }
 
 fn violations(found: &Verification, missing: &[String]) -> Vec<String> {
