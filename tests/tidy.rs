@@ -227,6 +227,48 @@ fn every_reason_and_flag_is_documented() {
     none(&found, "add a line to docs/EVENTS.md: a scraper's author reads it when a record was refused");
 }
 
+/// What can be configured, as `section.key`, out of the structs that the configuration is read into.
+fn keys() -> Vec<String> {
+    type Fields = Vec<(String, String)>;
+    fn fields(of: &str, text: &str) -> Option<Fields> {
+        let (_, rest) = text.split_once(&format!("pub struct {of} {{\n"))?;
+        let (body, _) = rest.split_once("\n}\n")?;
+        let lines = body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
+        Some(lines.map(|(name, of)| (name.to_owned(), of.trim_end_matches(',').to_owned())).collect())
+    }
+    let sources = product();
+    let mut found = Vec::new();
+    let mut open = vec![(String::new(), "Config".to_owned())];
+    while let Some((key, of)) = open.pop() {
+        // What is inside of `Option<…>`; what is inside of `BTreeMap<String, …>` has a name that is not ours to list.
+        let inside = of.trim_end_matches('>').rsplit(['<', ' ']).next().unwrap_or(&of);
+        match sources
+            .iter()
+            .find_map(|source| fields(inside, &source.text))
+            .filter(|_| inside.ends_with("Config"))
+        {
+            None => found.push(key),
+            Some(fields) => {
+                let kind = if of.starts_with("BTreeMap") { "<kind>." } else { "" };
+                let dot = if key.is_empty() { "" } else { "." };
+                open.extend(fields.into_iter().map(|(name, of)| (format!("{key}{dot}{kind}{name}"), of)));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_key_of_the_configuration_is_documented() {
+    let (keys, text) = (keys(), document("docs/CONFIGURATION.md"));
+    for known in ["kafka.brokers", "database.pool.size", "topics.<kind>.batch.rows", "workflows.files_dir"] {
+        assert!(keys.iter().any(|key| key == known), "{known}: the structs are read wrongly: {keys:?}");
+    }
+    let found: Vec<String> = keys.into_iter().filter(|key| !text.contains(&format!("`{key}`"))).collect();
+    none(&found, "add it to docs/CONFIGURATION.md: what it does, its default, and when to change it");
+}
+
 #[test]
 fn every_kind_has_samples_a_topic_a_section_and_fixtures() {
     let text = document("docs/EVENTS.md");
