@@ -284,6 +284,7 @@ impl Config {
             (1_000..=900_000).contains(&self.kafka.topic_refresh_ms),
             "kafka.topic_refresh_ms: must be 1,000 to 900,000"
         );
+        ensure!(self.kafka.fetch_wait_ms <= 300_000, "kafka.fetch_wait_ms: must be at most 300,000");
         ensure!(
             self.kafka.fetch_queue_kib.is_none_or(|kib| (1..=2_097_151).contains(&kib)),
             "kafka.fetch_queue_kib: must be 1 to 2,097,151"

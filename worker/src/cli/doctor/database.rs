@@ -15,7 +15,7 @@ use super::super::operator::database_is_there;
 use super::pool::POOL;
 use super::{Probe, pool};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, OnOutage};
 use crate::source::kafka::group_of;
 
 const DATABASE: &str = "database";
@@ -58,7 +58,7 @@ pub(super) async fn probes(config: &Config, file: Option<&Path>) -> Vec<Probe> {
         Ok(Some(server)) => {
             let between = UtcMicros(before.0.midpoint(clock::now().0));
             probes.push(database(&server, latency));
-            probes.push(connections(&server, of_a_worker(&config.database)));
+            probes.push(connections(&server, of_a_worker(config)));
             probes.push(pool::probe(config, free(&server)).await);
             probes.push(skew(server.now.0 - between.0));
             probes.push(durability(&server));
@@ -127,10 +127,16 @@ fn free(server: &Server) -> i64 {
     of_role.map_or(of_server, |of_role| of_role.min(of_server)).into()
 }
 
-/// The pool of the line, that for reads, and one each for the status page and for who asks how the database is.
-fn of_a_worker(config: &DatabaseConfig) -> u32 {
-    let elsewhere = config.read_url.is_some() || config.read_url_file.is_some();
-    config.pool.size + if elsewhere { 0 } else { config.read_connections } + 2
+/// The pool of the line, that for reads, and one each for the status page, for who asks how the database is, and for who looks whether it
+/// is back while batches go to a spool.
+fn of_a_worker(config: &Config) -> u32 {
+    let database = &config.database;
+    let elsewhere = database.read_url.is_some() || database.read_url_file.is_some();
+    let outage = match config.store.on_outage {
+        OnOutage::Wait => 0,
+        OnOutage::Spool => 1,
+    };
+    database.pool.size + if elsewhere { 0 } else { database.read_connections } + 2 + outage
 }
 
 fn connections(server: &Server, worker: u32) -> Probe {
