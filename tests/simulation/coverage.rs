@@ -65,6 +65,7 @@ kinds! {
     Spooled,
     SpoolFence,
     SpoolFull,
+    SegmentDamaged,
     Drained,
     DrainedPart,
     SegmentDropped,

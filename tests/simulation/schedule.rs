@@ -50,7 +50,7 @@ pub enum Fault {
     Refusals,
     Retention,
     Operator,
-    FullDisk,
+    BadDisk,
     Truncation,
     Recreation,
     ClusterSwap,
@@ -71,7 +71,7 @@ const USUAL: [Fault; 13] = [
     Fault::Refusals,
     Fault::Retention,
     Fault::Operator,
-    Fault::FullDisk,
+    Fault::BadDisk,
 ];
 const RARE: [Fault; 5] =
     [Fault::Truncation, Fault::Recreation, Fault::ClusterSwap, Fault::NewPartition, Fault::Restore];

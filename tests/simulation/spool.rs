@@ -28,6 +28,18 @@ struct Place {
 struct Waiting {
     place: Option<Place>,
     segments: Vec<Rc<Batch>>,
+    /// Log and first offset of segments that cannot be read: they are kept and looked past.
+    damaged: Vec<(usize, i64)>,
+}
+
+impl Waiting {
+    fn readable(&self, lineage: usize) -> impl Iterator<Item = &Rc<Batch>> {
+        let of_log = move |batch: &&Rc<Batch>| batch.incarnation == lineage;
+        self.segments
+            .iter()
+            .filter(of_log)
+            .filter(move |batch| !self.damaged.contains(&(lineage, batch.from)))
+    }
 }
 
 /// Steps that a position has to stand still for.
@@ -40,13 +52,14 @@ pub struct Disk([Waiting; PARTITIONS]);
 impl Disk {
     /// Spooling goes on where the database stands, or behind what waits and follows that without a gap.
     fn begin(&mut self, partition: Partition, lineage: usize, at: i64) {
-        let Waiting { place, segments } = &mut self.0[slot(partition)];
-        let mut held: Vec<(i64, i64)> = segments
-            .iter()
-            .filter(|batch| batch.incarnation == lineage && batch.to > at)
+        let waiting = &mut self.0[slot(partition)];
+        let mut held: Vec<(i64, i64)> = waiting
+            .readable(lineage)
             .map(|batch| (batch.from, batch.to))
+            .filter(|(_, to)| *to > at)
             .collect();
         held.sort_unstable();
+        let place = &mut waiting.place;
         let next = held.iter().fold(at, |end, (from, to)| if *from <= end { end.max(*to) } else { end });
         let epoch = place.map_or(0, |place| place.epoch + 1);
         if place.is_none_or(|place| (place.lineage, place.next) != (lineage, next)) {
@@ -56,10 +69,9 @@ impl Disk {
 
     /// The part of a segment that goes on at a position.
     fn at(&self, partition: Partition, lineage: usize, position: i64) -> Option<Batch> {
-        let goes_on = |batch: &&Rc<Batch>| {
-            batch.incarnation == lineage && batch.from <= position && position < batch.to
-        };
-        let segment = self.0[slot(partition)].segments.iter().filter(goes_on).max_by_key(|batch| batch.to)?;
+        let goes_on = |batch: &&Rc<Batch>| batch.from <= position && position < batch.to;
+        let segment =
+            self.0[slot(partition)].readable(lineage).filter(goes_on).max_by_key(|batch| batch.to)?;
         Some(Batch {
             incarnation: lineage,
             from: position,
@@ -152,7 +164,7 @@ impl World {
 
     /// The batch and the position behind it, or neither.
     pub fn keep(&mut self, task: &Task, claim: &Claim, batch: &Rc<Batch>) -> Stage {
-        if self.fault(Fault::FullDisk, 40) {
+        if self.fault(Fault::BadDisk, 40) {
             self.saw(Seen::SpoolFull);
             return task.wrote(WriteOutcome::Unknown);
         }
@@ -166,12 +178,14 @@ impl World {
             return task.wrote(WriteOutcome::Fenced);
         };
         place.next = batch.to;
-        let same = |held: &Rc<Batch>| (held.incarnation, held.from) == (batch.incarnation, batch.from);
-        match waiting.segments.iter_mut().find(|held| same(held)) {
-            Some(held) if held.to >= batch.to => {}
+        let key = (batch.incarnation, batch.from);
+        let damaged = waiting.damaged.contains(&key);
+        match waiting.segments.iter_mut().find(|held| (held.incarnation, held.from) == key) {
+            Some(held) if held.to >= batch.to && !damaged => {}
             Some(held) => *held = Rc::clone(batch),
             None => waiting.segments.push(Rc::clone(batch)),
         }
+        waiting.damaged.retain(|other| *other != key);
         self.saw(Seen::Spooled);
         task.wrote(WriteOutcome::Committed)
     }
@@ -191,11 +205,15 @@ impl World {
         self.drop_stored(self.workers[task.worker].disk, task.partition);
         let worker = &self.workers[task.worker];
         let lineage = worker.claimed[slot(task.partition)].unwrap_or(usize::MAX);
-        let found = self.disks[worker.disk].at(task.partition, lineage, claim.next_offset);
+        let disk = worker.disk;
+        if self.fault(Fault::BadDisk, 20) {
+            self.damage(disk, task.partition, lineage, claim.next_offset);
+        }
+        let found = self.disks[disk].at(task.partition, lineage, claim.next_offset);
         let outcome = match found {
             Some(batch) => {
                 let to = batch.to;
-                let whole = self.disks[worker.disk].0[slot(task.partition)]
+                let whole = self.disks[disk].0[slot(task.partition)]
                     .segments
                     .iter()
                     .any(|held| held.from == batch.from);
@@ -208,6 +226,16 @@ impl World {
             None => FetchOutcome::Nothing,
         };
         Stage::Answer(Event::Fetched(task.partition, task.assignment, outcome), true)
+    }
+
+    /// The segment that goes on there cannot be read.
+    fn damage(&mut self, disk: usize, partition: Partition, lineage: usize, position: i64) {
+        let Some(part) = self.disks[disk].at(partition, lineage, position) else { return };
+        let waiting = &mut self.disks[disk].0[slot(partition)];
+        let goes_on = |batch: &&Rc<Batch>| batch.from <= position && batch.to == part.to;
+        let segment = waiting.readable(lineage).find(goes_on).map(|segment| segment.from);
+        waiting.damaged.extend(segment.map(|from| (lineage, from)));
+        self.saw(Seen::SegmentDamaged);
     }
 
     /// I11: what is dropped is stored, record by record.
