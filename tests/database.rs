@@ -183,6 +183,7 @@ async fn a_file_is_looked_after_too() {
     let done = setup.must(&["db", "optimize"]);
     assert!(done.contains("empty the write-ahead log: ") && !done.contains("anew"), "{done}");
     let unmigrated = Database::sqlite();
+    std::fs::write(unmigrated.url.trim_start_matches("sqlite:"), "").expect("an empty file");
     let refused = Setup::new(&unmigrated.url, &[]).run(&["db", "optimize"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("migrate up"), "{refused:?}");
 }

@@ -310,6 +310,61 @@ async fn a_damaged_segment_is_read_from_kafka_and_an_operators_pause_is_heeded()
     scene.must_equal_an_undisturbed_run().await;
 }
 
+/// The positions of these partitions together.
+async fn position(scene: &Scene, partitions: &str) -> i64 {
+    let sql =
+        format!("select sum(next_offset)::bigint from partition_offsets where partition in ({partitions})");
+    scene.database.number(&sql).await
+}
+
+/// A topic has one writer here: two batches are out of the spool at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn paused_partitions_wait_in_the_spool_and_all_others_come_out_of_it() {
+    let mut scene = Scene::new(5, 16).await;
+    scene.produce(records(20, 10)).await;
+    spool_and_end(&mut scene, records(20, 40).split_off(200)).await;
+    scene.postgres.start_again().await;
+    for partition in ["0", "1", "2"] {
+        scene.setup.must(&["pause", &scene.topic, "--partition", partition, "--reason", "a test"]);
+    }
+    let paused = position(&scene, "0, 1, 2").await;
+    let mut worker = scene.setup.start();
+    let ends: i64 = (3..5).map(|partition| kafka::end(&scene.topic, partition)).sum();
+    eventually("all others", || async { (position(&scene, "3, 4").await == ends).then_some(()) }).await;
+    assert_eq!(position(&scene, "0, 1, 2").await, paused);
+    for partition in ["0", "1", "2"] {
+        scene.setup.must(&["resume", &scene.topic, "--partition", partition, "--reason", "a test"]);
+    }
+    scene.stored().await;
+    until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
+    assert!(worker.stop().await.success());
+    scene.must_equal_an_undisturbed_run().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_gave_up_stays_in_the_spool_and_is_told() {
+    let mut scene = Scene::new(1, 16).await;
+    scene.produce(records(10, 10)).await;
+    spool_and_end(&mut scene, records(10, 30).split_off(100)).await;
+    scene.postgres.start_again().await;
+    let to = ["--partition", "0", "--to", "300", "--reason", "a test"];
+    scene.setup.must(&[&["offsets", "accept-loss", "--topic", &scene.topic][..], &to[..]].concat());
+    let mut worker = scene.setup.start();
+    logged(&worker, "kept in the spool: an operator moved the database to 300", 1).await;
+    assert!(worker.stop().await.success());
+    let (code, rows) = waiting(&scene, &[]);
+    assert_eq!(
+        (code, &rows[0]["standing"], &rows[0]["records"]),
+        (Some(1), &json!("passed_over"), &json!(200))
+    );
+    // To have it after all.
+    let back = ["--partition", "0", "--to", "100", "--reason", "a test"];
+    scene.setup.must(&[&["offsets", "reset", "--topic", &scene.topic][..], &back[..]].concat());
+    let (code, rows) = waiting(&scene, &[]);
+    assert_eq!((code, rows), (Some(0), Vec::new()));
+    assert_eq!(scene.database.number("select count(*) from odds").await, 600);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_spool_waits_and_loses_nothing() {
     let mut scene = Scene::new(2, 1).await;

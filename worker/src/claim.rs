@@ -67,11 +67,8 @@ impl Claimant {
         if let Some(outcome) = self.claim_held(partition).await? {
             return Ok(outcome);
         }
-        if self
-            .spool
-            .as_ref()
-            .is_some_and(|spool| spool.ends("what waits does not go on where the database stands"))
-        {
+        let nothing_goes_on = "what waits does not go on where the database stands";
+        if self.spool.as_ref().is_some_and(|spool| spool.ends(nothing_goes_on)) {
             return Ok(ClaimOutcome::Unknown);
         }
         let outcome = self.claim_once(partition, false).await?;
@@ -101,18 +98,30 @@ impl Claimant {
         spool.claim(&request, known).await
     }
 
+    /// Whether an operator has paused the partition. A line that only empties the spool ends then.
+    pub(crate) fn is_paused(&self, partition: Partition) -> bool {
+        let paused = self.switches.pausing(partition).is_some();
+        if paused && let Some(spool) = &self.spool {
+            spool.ends("an operator has paused it");
+        }
+        paused
+    }
+
     /// The batch of the spool that goes on at the claim's position. From time to time, and at the end, what the database has is dropped.
-    pub async fn fetch(&self, claim: &Claim, kind: EventKind) -> Option<Batch> {
-        let spool = self.spool.as_ref()?;
-        let lineage = spool.log_of(claim.partition)?;
-        let batch = spool.fetch(claim, &lineage, kind).await;
+    ///
+    /// # Errors
+    /// The spool does not answer.
+    pub async fn fetch(&self, claim: &Claim, kind: EventKind) -> anyhow::Result<Option<Batch>> {
+        let spool = self.spool.as_ref().context("there is no spool")?;
+        let Some(lineage) = spool.log_of(claim.partition) else { return Ok(None) };
+        let batch = spool.fetch(claim, &lineage, kind).await?;
         if (batch.is_none() || spool.is_time_to_drop(claim.partition))
             && let Err(error) = self.drop_stored(spool, &lineage, claim.next_offset).await
         {
             let (topic, error) = (&*claim.topic, format!("{error:#}"));
             tracing::warn!(kafka.topic = topic, error, "what is stored is dropped from the spool later");
         }
-        batch
+        Ok(batch)
     }
 
     async fn drop_stored(&self, spool: &TopicSpool, lineage: &Lineage, position: i64) -> anyhow::Result<()> {
@@ -130,6 +139,7 @@ impl Claimant {
         let Some(spool) = &self.spool else { return Ok(None) };
         let logs = spool.logs(partition).await.unwrap_or_else(|error| {
             tracing::warn!(kafka.partition = partition, error = format!("{error:#}"), "asking the log alone");
+            spool.ends("the spool does not answer");
             Vec::new()
         });
         for lineage in logs {
@@ -195,8 +205,10 @@ impl Claimant {
         if !row.lineage().is_same_log(lineage) {
             return Ok(false);
         }
-        let found = spool.at(lineage, row.next_offset).await;
-        Ok(found.is_ok_and(|segment| segment.is_some())) // where it cannot be read, the log is asked
+        let found = spool.at(lineage, row.next_offset).await.inspect_err(|_| {
+            spool.ends("the spool does not answer"); // any other line asks its log
+        });
+        Ok(found.is_ok_and(|segment| segment.is_some()))
     }
 
     /// A spool that cannot be written is no reason not to go on.

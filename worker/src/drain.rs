@@ -51,6 +51,11 @@ pub enum Standing {
         /// Where the database stands.
         at: i64,
     },
+    /// The partition is halted, and an operator has to decide.
+    Halted {
+        /// Where the database stands.
+        at: i64,
+    },
     /// An operator has paused the partition.
     Paused {
         /// Where the database stands.
@@ -72,6 +77,7 @@ impl fmt::Display for Standing {
             Self::GoesOn { at, .. } => write!(f, "goes on at the database's {at}"),
             Self::Gap { at } => write!(f, "the database stands at {at}, what is between is not here"),
             Self::PassedOver { at } => write!(f, "an operator moved the database to {at}, over what is here"),
+            Self::Halted { at } => write!(f, "the partition is halted at {at}, an operator has to decide"),
             Self::Paused { at } => write!(f, "paused by an operator, the database stands at {at}"),
             Self::Unreadable => f.write_str("it cannot be read, see the log"),
             Self::OtherLog => f.write_str("the database follows another log by now"),
@@ -91,6 +97,7 @@ impl Standing {
             Self::GoesOn { .. } => "goes_on",
             Self::Gap { .. } => "spool_gap",
             Self::PassedOver { .. } => "passed_over",
+            Self::Halted { .. } => "halted",
             Self::Paused { .. } => "paused",
             Self::Unreadable => "unreadable",
             Self::OtherLog => "other_log",
@@ -118,44 +125,55 @@ pub async fn look(
     stored: Stored,
 ) -> anyhow::Result<Vec<(Held, Standing)>> {
     let spool = &stand_in.spool;
+    match stored {
+        Stored::Dropped => drop_stored(spool, store).await?,
+        Stored::Kept => {}
+    }
     let mut found = Vec::new();
     for held in spool.held().await.context("cannot read the spool")? {
-        let (group, lineage) = (&held.group, &held.lineage);
-        let ranges = store.stored_ranges(group, lineage, held.from).await;
-        let ranges = ranges.context("cannot ask the database for its ledger")?;
-        // Before it is dropped, to be told of it.
-        let standing = standing(spool, store, &held, &ranges).await?;
-        let drop_some = || spool.drop_stored(group, lineage, i64::MAX, &ranges);
-        while stored == Stored::Dropped && drop_some().await.context("cannot drop what is stored")? > 0 {}
+        let standing = standing(spool, store, &held).await?;
         found.push((held, standing));
     }
     Ok(found)
 }
 
-async fn standing(
-    spool: &Spool,
-    store: &Store,
-    held: &Held,
-    stored: &[(i64, i64)],
-) -> anyhow::Result<Standing> {
+async fn drop_stored(spool: &Spool, store: &Store) -> anyhow::Result<()> {
+    for held in spool.held().await.context("cannot read the spool")? {
+        let (group, lineage) = (&held.group, &held.lineage);
+        let stored = stored_of(store, &held).await?;
+        let drop_some = || spool.drop_stored(group, lineage, i64::MAX, &stored);
+        while drop_some().await.context("cannot drop what is stored")? > 0 {}
+    }
+    Ok(())
+}
+
+async fn stored_of(store: &Store, held: &Held) -> anyhow::Result<Vec<(i64, i64)>> {
+    let stored = store.stored_ranges(&held.group, &held.lineage, held.from).await;
+    stored.context("cannot ask the database for its ledger")
+}
+
+async fn standing(spool: &Spool, store: &Store, held: &Held) -> anyhow::Result<Standing> {
     let lineage = &held.lineage;
-    let ranges = spool.ranges(&held.group, lineage).await.context("cannot read the spool")?;
-    let is_stored = |(from, to): &(i64, i64)| stored.iter().any(|(begin, end)| begin <= from && to <= end);
-    let Some(last) = ranges.iter().rfind(|range| !is_stored(range)) else {
-        let all = ranges.first().is_some_and(|first| first.0 == held.from)
-            && ranges.last().is_some_and(|last| last.1 == held.to);
-        return Ok(if all { Standing::Stored } else { Standing::Unreadable });
-    };
+    // The position first: what somebody stores meanwhile was not passed over.
     let row = store.partition(&held.group, &lineage.topic, lineage.partition).await;
-    let Some(row) = row.context("cannot ask the database for its position")? else {
-        return Ok(Standing::NoPosition);
+    let row = row.context("cannot ask the database for its position")?;
+    let stored = stored_of(store, held).await?;
+    let is_stored = |from, to| stored.iter().any(|(begin, end)| *begin <= from && to <= *end);
+    if is_stored(held.from, held.to) {
+        return Ok(Standing::Stored);
+    }
+    let ranges = spool.ranges(&held.group, lineage).await.context("cannot read the spool")?;
+    let Some(last) = ranges.iter().rfind(|(from, to)| !is_stored(*from, *to)) else {
+        return Ok(Standing::Unreadable);
     };
+    let Some(row) = row else { return Ok(Standing::NoPosition) };
     if !row.lineage().is_same_log(lineage) {
         return Ok(Standing::OtherLog);
     }
     let at = row.next_offset;
     let goes_on = ranges.iter().find(|(from, to)| (*from..*to).contains(&at));
     Ok(match goes_on {
+        Some(_) if row.waits_for_operator() => Standing::Halted { at },
         Some(_) if is_paused(store, held).await? => Standing::Paused { at },
         Some((_, reach)) => Standing::GoesOn { at, reach: *reach },
         None if last.1 > at => Standing::Gap { at },
@@ -173,7 +191,7 @@ async fn is_paused(store: &Store, held: &Held) -> anyhow::Result<bool> {
     }
 }
 
-/// What was seen of a partition that this process does not consume, the last time.
+/// How what waits stood to the database the last time.
 type Before = BTreeMap<(String, Lineage), Standing>;
 
 /// Moves, from time to time, what this process has spooled and does not consume any more: the group gave the partition to another
@@ -211,15 +229,15 @@ async fn move_leftovers(
         line.is_some_and(|line| line.partitions().contains_key(&held.lineage.partition))
     };
     let mut found = look(stand_in, store, Stored::Dropped).await?;
-    found.retain(|(held, _)| !consumed(held));
     let key = |held: &Held| (held.group.clone(), held.lineage.clone());
     let now: Before = found.iter().map(|(held, standing)| (key(held), *standing)).collect();
     let before = std::mem::replace(before, now);
-    let as_before = |held: &Held, standing: &Standing| before.get(&key(held)) == Some(standing);
-    for (held, standing) in found.iter().filter(|(held, standing)| !as_before(held, standing)) {
-        tell_kept(held, *standing);
+    for (held, standing) in &found {
+        if before.get(&key(held)).map(|before| before.name()) != Some(standing.name()) {
+            tell_kept(held, *standing);
+        }
     }
-    found.retain(|(held, standing)| as_before(held, standing));
+    found.retain(|(held, standing)| !consumed(held) && before.get(&key(held)) == Some(standing));
     for problem in drain(config, stand_in, store, &found, &Arc::default()).await? {
         tracing::warn!(problem, "something is left in the spool");
     }
@@ -232,6 +250,7 @@ fn tell_kept(held: &Held, standing: Standing) {
         Standing::Stored | Standing::GoesOn { .. } => {}
         Standing::Gap { .. }
         | Standing::PassedOver { .. }
+        | Standing::Halted { .. }
         | Standing::Paused { .. }
         | Standing::Unreadable
         | Standing::OtherLog

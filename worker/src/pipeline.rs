@@ -38,6 +38,8 @@ mod heed;
 const MESSAGES_PER_TURN: usize = 512;
 /// A partition that could take nothing for this long is held back, so that the others flow on.
 const HOLD_AFTER: Duration = Duration::from_secs(2);
+/// Batches out of the spool that wait or are written, for each writer.
+const TURNS_PER_WRITER: usize = 2;
 /// How soon a quiet partition notices that it has been moved.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// Answers that may wait for the thread: each partition has a question or a timer open, and perhaps those of assignments
@@ -85,7 +87,7 @@ impl<S: Source> Pipeline<S> {
     ) -> Self {
         let (answer, answers) = sync_channel(ANSWERS);
         let writers = Arc::new(Semaphore::new(topic.writers));
-        let turns = Arc::new(Semaphore::new(topic.writers + 1));
+        let turns = Arc::new(Semaphore::new(TURNS_PER_WRITER * topic.writers));
         let room = Room::new(topic.buffered_bytes);
         Self {
             topic,

@@ -4,7 +4,7 @@
 //! What must stay true: what goes into the spool starts at a position that the database is known to have had, in the log in which it
 //! was claimed; what comes out is written under a claim of the database, like any batch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -45,8 +45,6 @@ struct Seen {
     claimed: BTreeMap<Partition, Claimed>,
     /// Where the database was known to stand with each partition that this line has never claimed.
     others: BTreeMap<Partition, (Lineage, i64)>,
-    /// Segments that cannot be read, where the file does not take that in, by their first offset.
-    unreadable: BTreeSet<(Lineage, i64)>,
 }
 
 /// What the database's last claim of a partition said.
@@ -126,11 +124,18 @@ impl TopicSpool {
     /// The group's positions, as the database has them: the spool would go on there, whoever has the partition now. Only what has
     /// moved is written.
     pub(crate) async fn noted(&self, rows: &[PartitionState]) -> anyhow::Result<()> {
-        let moved: Vec<(Lineage, i64)> = {
-            let mut seen = self.seen();
-            rows.iter().filter_map(|row| seen.moved(row)).collect()
+        let moved: Vec<&PartitionState> = {
+            let seen = self.seen();
+            rows.iter().filter(|row| seen.has_moved(row)).collect()
         };
-        if moved.is_empty() { Ok(()) } else { self.begin(&moved).await }
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let starts: Vec<(Lineage, i64)> = moved.iter().map(|row| (row.lineage(), row.next_offset)).collect();
+        self.begin(&starts).await?;
+        let mut seen = self.seen();
+        moved.into_iter().for_each(|row| seen.told(row));
+        Ok(())
     }
 
     async fn begin(&self, starts: &[(Lineage, i64)]) -> anyhow::Result<()> {
@@ -153,8 +158,7 @@ impl TopicSpool {
     /// # Errors
     /// The spool cannot be read.
     pub(crate) async fn at(&self, lineage: &Lineage, position: i64) -> anyhow::Result<Option<Segment>> {
-        let found = self.spool.at(&self.group, lineage, position).await.context("cannot read the spool")?;
-        Ok(found.filter(|segment| !self.seen().unreadable.contains(&(lineage.clone(), segment.from))))
+        self.spool.at(&self.group, lineage, position).await.context("cannot read the spool")
     }
 
     /// Claims a partition in the spool, from the position that the database is known to have had last.
@@ -185,30 +189,27 @@ impl TopicSpool {
     }
 
     /// The batch that goes on at the claim's position. One that cannot be read is kept and looked past: Kafka may have its records.
-    pub(crate) async fn fetch(&self, claim: &Claim, lineage: &Lineage, kind: EventKind) -> Option<Batch> {
+    ///
+    /// # Errors
+    /// The file does not answer.
+    pub(crate) async fn fetch(
+        &self,
+        claim: &Claim,
+        lineage: &Lineage,
+        kind: EventKind,
+    ) -> anyhow::Result<Option<Batch>> {
         let from = claim.next_offset;
-        let segment = match self.at(lineage, from).await {
-            Ok(segment) => Arc::new(segment?),
-            Err(error) => {
-                let (topic, error) = (&self.topic, format!("{error:#}"));
-                tracing::warn!(
-                    kafka.topic = topic,
-                    kafka.partition = claim.partition,
-                    error,
-                    "asking the log"
-                );
-                return None;
-            }
-        };
+        let Some(segment) = self.at(lineage, from).await? else { return Ok(None) };
+        let segment = Arc::new(segment);
         let (to, bytes) = (segment.to, Arc::clone(&segment));
         let read = move || Batch::from_segment(kind, bytes.format, &bytes.body, from, to);
         let problem = match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(batch)) => return Some(batch),
+            Ok(Ok(batch)) => return Ok(Some(batch)),
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic.to_string(),
         };
         self.set_aside(claim.partition, lineage, &segment, &problem).await;
-        None
+        Ok(None)
     }
 
     async fn set_aside(&self, partition: Partition, lineage: &Lineage, segment: &Segment, problem: &str) {
@@ -222,8 +223,8 @@ impl TopicSpool {
             "a segment of the spool cannot be read: it is kept, and the log is asked for its records"
         );
         if let Err(error) = self.spool.set_aside(&self.group, lineage, segment).await {
-            tracing::warn!(kafka.topic = self.topic, kafka.partition = partition, %error, "the spool takes nothing in");
-            self.seen().unreadable.insert((lineage.clone(), segment.from));
+            let topic = &self.topic;
+            tracing::warn!(kafka.topic = topic, kafka.partition = partition, %error, "set aside until the process ends");
         }
     }
 
@@ -273,20 +274,28 @@ impl TopicSpool {
 }
 
 impl Seen {
-    /// Where the spool would go on by what the database says now; null where it has been told. An answer may be older than our last
-    /// claim: of a partition that we have claimed, only what is further counts.
-    fn moved(&mut self, row: &PartitionState) -> Option<(Lineage, i64)> {
-        let (lineage, next) = (row.lineage(), row.next_offset);
+    /// Whether the database stands elsewhere than the spool was told. An answer may be older than our last claim: where nobody has
+    /// claimed the partition since, only what is further counts.
+    fn has_moved(&self, row: &PartitionState) -> bool {
+        match self.claimed.get(&row.partition) {
+            Some(claimed) if claimed.lineage.is_same_log(&row.lineage()) => {
+                let further = row.next_offset > claimed.noted;
+                further || (row.epoch > claimed.epoch && row.next_offset != claimed.noted)
+            }
+            Some(_) | None => self.others.get(&row.partition) != Some(&(row.lineage(), row.next_offset)),
+        }
+    }
+
+    /// The spool has been told.
+    fn told(&mut self, row: &PartitionState) {
         match self.claimed.get_mut(&row.partition) {
-            Some(claimed) if claimed.lineage.is_same_log(&lineage) => {
-                let further = next > claimed.noted;
-                claimed.noted = claimed.noted.max(next);
-                further.then(|| (claimed.lineage.clone(), next))
+            Some(claimed) if claimed.lineage.is_same_log(&row.lineage()) => {
+                if row.epoch >= claimed.epoch {
+                    claimed.noted = row.next_offset;
+                }
             }
             Some(_) | None => {
-                let at = (lineage, next);
-                let before = self.others.insert(row.partition, at.clone());
-                (before.as_ref() != Some(&at)).then_some(at)
+                self.others.insert(row.partition, (row.lineage(), row.next_offset));
             }
         }
     }
@@ -298,7 +307,7 @@ mod tests {
 
     use super::*;
 
-    fn row(topic_id: &str, partition: i32, next_offset: i64) -> PartitionState {
+    fn row(topic_id: &str, partition: i32, next_offset: i64, epoch: i64) -> PartitionState {
         PartitionState {
             group: "g".into(),
             topic: "odds".into(),
@@ -308,7 +317,7 @@ mod tests {
             topic_id: topic_id.into(),
             start_offset: 0,
             next_offset,
-            epoch: 1,
+            epoch,
             owner: String::new(),
             updated_at: UtcMicros(0),
             halted: None,
@@ -321,20 +330,23 @@ mod tests {
     #[test]
     fn the_spool_is_told_of_every_partition_that_moves() {
         let mut seen = Seen::default();
-        let claimed = Claimed { lineage: row("one", 0, 0).lineage(), noted: 10, epoch: 1, out: 0 };
+        let claimed = Claimed { lineage: row("one", 0, 0, 1).lineage(), noted: 10, epoch: 1, out: 0 };
         seen.claimed.insert(0, claimed);
-        let told = |seen: &mut Seen, row: PartitionState| seen.moved(&row).map(|(_, next)| next);
-        assert_eq!(told(&mut seen, row("one", 0, 20)), Some(20));
-        assert_eq!(told(&mut seen, row("one", 0, 20)), None, "it has not moved");
-        assert_eq!(told(&mut seen, row("one", 0, 15)), None, "an answer from before our last claim");
-        assert_eq!(told(&mut seen, row("one", 0, 21)), Some(21));
-        assert_eq!(
-            told(&mut seen, row("two", 0, 3)),
-            Some(3),
-            "another worker follows a log that was made again"
-        );
-        assert_eq!(told(&mut seen, row("one", 1, 7)), Some(7), "a partition of another worker");
-        assert_eq!(told(&mut seen, row("one", 1, 7)), None);
-        assert_eq!(told(&mut seen, row("one", 1, 5)), Some(5), "it was set back");
+        for (what, row, moved) in [
+            ("it moves", row("one", 0, 20, 1), true),
+            ("it has not moved", row("one", 0, 20, 1), false),
+            ("an answer from before our last claim", row("one", 0, 15, 0), false),
+            ("it moves on", row("one", 0, 21, 1), true),
+            ("an operator set it back, and another worker goes on there", row("one", 0, 3, 3), true),
+            ("in a log that was made again", row("two", 0, 3, 4), true),
+            ("a partition of another worker", row("one", 1, 7, 1), true),
+            ("which stands still", row("one", 1, 7, 1), false),
+            ("and goes back", row("one", 1, 5, 1), true),
+        ] {
+            assert_eq!(seen.has_moved(&row), moved, "{what}");
+            if moved {
+                seen.told(&row);
+            }
+        }
     }
 }

@@ -57,10 +57,7 @@ pub async fn write(job: Job) -> WriteOutcome {
     let Ok(_turn) = job.writers.acquire().await else { return WriteOutcome::NotTried };
     // Nothing has begun: where the process ends and the database is away, the next owner writes it.
     let hopeless = job.progress.is_stopping() && !job.claimant.breaker.is_healthy();
-    let paused = job.claimant.switches.pausing(job.claim.partition).is_some();
-    if paused && let Some(spool) = &job.claimant.spool {
-        spool.ends("an operator has paused it");
-    }
+    let paused = job.claimant.is_paused(job.claim.partition);
     if hopeless || paused || !job.claimant.breaker.admit().await {
         return WriteOutcome::NotTried;
     }

@@ -49,8 +49,9 @@ impl Store {
 }
 
 impl Store {
-    /// What of a log behind `from` a group has stored: ranges of its ledger, in order and joined, up to its position in that log. What
-    /// an operator gave up is not in them, and nothing behind the position: after a reset the ledger knows of other records there.
+    /// What of a log behind `from` a group has stored: ranges of its ledger, in order and joined. What an operator gave up is not in
+    /// them, and nothing behind the position: after a reset the ledger knows of other records there. Of a log that the group has left
+    /// the newest range tells where it stood.
     ///
     /// # Errors
     /// The database did not answer.
@@ -62,8 +63,8 @@ impl Store {
     ) -> Result<Vec<(i64, i64)>, StoreError> {
         let query = ledger::table
             .inner_join(lineages::table.on(lineages::id.eq(ledger::lineage_id)))
-            .select((ledger::from_offset, ledger::to_offset))
-            .order((ledger::from_offset, ledger::to_offset));
+            .select((ledger::from_offset, ledger::to_offset, ledger::lost))
+            .order((ledger::epoch, ledger::hour, ledger::from_offset));
         // As `Lineage::is_same_log`.
         let no_id = lineage.topic_id.is_empty().into_sql::<Bool>();
         let same_id = lineages::topic_id.eq_any([lineage.topic_id.as_str(), ""]).or(no_id);
@@ -72,16 +73,34 @@ impl Store {
             .and(same_id)
             .and(lineages::topic.eq(&lineage.topic))
             .and(lineages::partition.eq(lineage.partition));
-        let stored = ledger::to_offset.gt(from).and(ledger::lost.eq(0));
-        let query = QueryDsl::filter(query, ledger::consumer_group.eq(group).and(stored).and(of_log));
+        let behind = ledger::to_offset.gt(from);
+        let query = QueryDsl::filter(query, ledger::consumer_group.eq(group).and(behind).and(of_log));
         let mut session = self.checkout().await?;
         let mut conn = session.conn();
-        let ranges: Vec<(i64, i64)> = with_conn!(&mut conn, c => query.load(c).await)?;
+        let rows: Vec<(i64, i64, i64)> = with_conn!(&mut conn, c => query.load(c).await)?;
         // Asked later: where it was moved back in between, what it has passed since then was written again.
         let position = positions::one(&mut conn, group, &lineage.topic, lineage.partition).await?;
-        let position = position.filter(|position| position.lineage().is_same_log(lineage));
-        Ok(position.map_or_else(Vec::new, |position| joined(&ranges, position.next_offset)))
+        Ok(match position {
+            Some(position) if position.lineage().is_same_log(lineage) => stored(&rows, position.next_offset),
+            Some(_) => stored(&rows, rows.last().map_or(from, |(_, to, _)| *to)),
+            None => Vec::new(),
+        })
     }
+}
+
+/// What is stored up to an end, by rows in the order in which they were written: first offset, one past the last, how many of it lost.
+fn stored(rows: &[(i64, i64, i64)], end: i64) -> Vec<(i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for (from, to, lost) in rows {
+        if *lost == 0 {
+            ranges.push((*from, *to));
+            continue;
+        }
+        let beside = |(begin, end): &(i64, i64)| [(*begin, *from.min(end)), (*to.max(begin), *end)];
+        ranges = ranges.iter().flat_map(beside).filter(|(begin, end)| begin < end).collect();
+    }
+    ranges.sort_unstable();
+    joined(&ranges, end)
 }
 
 /// Ranges in order up to an end, without the borders between those that meet or overlap.
@@ -164,4 +183,21 @@ pub(super) async fn give_up(
     let insert = diesel::insert_into(ledger::table).values(row);
     with_conn!(conn, c => insert.execute(c).await)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_is_not_stored_until_it_is_written_again() {
+        let mut rows = vec![(0, 8, 0)];
+        assert_eq!(stored(&rows, 20), [(0, 8)]);
+        assert_eq!(stored(&rows, 5), [(0, 5)], "nothing behind the position");
+        rows.push((3, 6, 3));
+        assert_eq!(stored(&rows, 8), [(0, 3), (6, 8)]);
+        rows.push((2, 5, 0));
+        assert_eq!(stored(&rows, 8), [(0, 5), (6, 8)]);
+        assert_eq!(stored(&rows, 0), []);
+    }
 }

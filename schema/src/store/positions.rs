@@ -6,6 +6,7 @@ use diesel_async::RunQueryDsl;
 
 use super::claim::Lineage;
 use super::error::StoreError;
+use super::halt::Halt;
 use super::{Conn, Store, with_conn};
 use crate::schema::{lineages, partition_offsets};
 use crate::sql_types::UtcTimestamp;
@@ -71,6 +72,12 @@ impl PartitionState {
             topic: self.topic.clone(),
             partition: self.partition,
         }
+    }
+
+    /// Whether nothing is written before an operator's command has taken the halt away.
+    #[must_use]
+    pub fn waits_for_operator(&self) -> bool {
+        self.halted.as_deref().is_some_and(|name| Halt::remembered(name, String::new()).is_some())
     }
 
     /// The halt's name and when it was marked, while it counts: a partition that moved after the mark flows.

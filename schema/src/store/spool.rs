@@ -9,7 +9,7 @@
 //! - one process has the file, and the file has a bound; reaching it is an error like a full disk.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
@@ -55,7 +55,12 @@ const NEVER_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
 pub struct Spool {
     store: Store,
     path: Arc<PathBuf>,
+    /// Segments that were set aside although the file took nothing in.
+    aside: Arc<Mutex<Vec<Aside>>>,
 }
+
+/// A segment, by group, log and first offset.
+type Aside = (String, Lineage, i64);
 
 /// What the spool holds of one group in one log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +120,8 @@ impl Spool {
         let config =
             PoolConfig { idle_timeout_ms: NEVER_MS, max_lifetime_ms: NEVER_MS, ..PoolConfig::default() };
         let pool = pool::build(SqliteManager::spool(path, most_mib), &config, 1, 0);
-        let spool = Self { store: Store::Sqlite(Arc::new(pool)), path: Arc::new(path.to_owned()) };
+        let (store, path_of_it) = (Store::Sqlite(Arc::new(pool)), Arc::new(path.to_owned()));
+        let spool = Self { store, path: path_of_it, aside: Arc::default() };
         spool.prepare().await.map_err(|error| {
             StoreError::Schema(format!("cannot open the spool {}: {error}", path.display()))
         })?;
@@ -155,7 +161,7 @@ impl Spool {
         let mut session = self.store.checkout().await?;
         let begun = sqlite(session.conn()).immediate_transaction(async |c| {
             for (lineage, from) in starts {
-                keep::begin(c, group, lineage, *from, now).await?;
+                keep::begin(c, (group, lineage), *from, &self.aside(group, lineage), now).await?;
             }
             QueryResult::Ok(())
         });
@@ -215,6 +221,7 @@ impl Spool {
             .filter(segments::from_offset.le(position))
             .filter(segments::to_offset.gt(position))
             .filter(segments::format.gt(0))
+            .filter(segments::from_offset.ne_all(self.aside(group, lineage)))
             .order(segments::to_offset.desc())
             .select(Segment::as_select());
         let mut session = self.store.checkout().await?;
@@ -263,7 +270,7 @@ impl Spool {
     /// The file cannot be read.
     pub async fn ranges(&self, group: &str, lineage: &Lineage) -> Result<Vec<(i64, i64)>, StoreError> {
         let mut session = self.store.checkout().await?;
-        Ok(keep::ranges(sqlite(session.conn()), group, lineage, 0).await?)
+        Ok(keep::ranges(sqlite(session.conn()), (group, lineage), 0, &self.aside(group, lineage)).await?)
     }
 
     /// Where the first segment of one group and log starts.
@@ -282,7 +289,7 @@ impl Spool {
     /// Keeps a segment that cannot be read, and looks past it from now on, until the file is opened again.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written; it is looked past all the same.
     pub async fn set_aside(
         &self,
         group: &str,
@@ -292,9 +299,22 @@ impl Spool {
         let row =
             segments::table.filter(of_log(group, lineage)).filter(segments::from_offset.eq(segment.from));
         let aside = diesel::update(row).set(segments::format.eq(-segment.format.abs()));
-        let mut session = self.store.checkout().await?;
-        aside.execute(sqlite(session.conn())).await?;
-        Ok(())
+        let written = async {
+            let mut session = self.store.checkout().await?;
+            aside.execute(sqlite(session.conn())).await?;
+            Ok(())
+        };
+        written.await.inspect_err(|_| {
+            let segment = (group.to_owned(), lineage.clone(), segment.from);
+            self.aside.lock().unwrap_or_else(PoisonError::into_inner).push(segment);
+        })
+    }
+
+    /// First offsets of what the file does not know to be set aside.
+    fn aside(&self, group: &str, lineage: &Lineage) -> Vec<i64> {
+        let aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_log = aside.iter().filter(|(of, log, _)| of == group && log == lineage);
+        of_log.map(|(_, _, from)| *from).collect()
     }
 }
 

@@ -93,9 +93,22 @@ impl<S: Source> Pipeline<S> {
         let fetched = move |outcome| Answer::Event(Event::Fetched(partition, assignment, outcome));
         self.spawn_answer(fetched(FetchOutcome::Unknown), async move {
             let Ok(turn) = turns.acquire_owned().await else { return fetched(FetchOutcome::Unknown) };
+            if claimant.is_paused(partition) {
+                return fetched(FetchOutcome::Paused); // it would keep its turn for as long
+            }
             match claimant.fetch(&claim, kind).await {
-                Some(batch) => Answer::Segment(partition, assignment, Arc::new(batch), turn),
-                None => fetched(FetchOutcome::Nothing),
+                Ok(Some(batch)) => Answer::Segment(partition, assignment, Arc::new(batch), turn),
+                Ok(None) => fetched(FetchOutcome::Nothing),
+                Err(error) => {
+                    let (topic, error) = (&*claim.topic, format!("{error:#}"));
+                    tracing::warn!(
+                        kafka.topic = topic,
+                        kafka.partition = partition,
+                        error,
+                        "cannot take out of the spool"
+                    );
+                    fetched(FetchOutcome::Unknown)
+                }
             }
         });
     }

@@ -14,6 +14,7 @@ impl<S: Source> Pipeline<S> {
             let switch = self.claimant.switches.pausing(*partition);
             if switch.is_some() != lane.paused {
                 lane.paused = switch.is_some();
+                lane.turn = None; // what came out of the spool waits here, and others come out meanwhile
                 self.progress.paused(*partition, switch.as_deref());
             }
         }

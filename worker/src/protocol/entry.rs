@@ -56,6 +56,8 @@ pub(super) enum State {
 
 /// Pauses in a row as after that many failures: how soon a halted partition notices an operator's decision.
 pub(super) const HALTED_ATTEMPT: u32 = u32::MAX;
+/// Questions to a spool in a row that it does not answer, before a new claim asks the log.
+const FETCHES: u32 = 5;
 /// Refusals in a row after which the batch is searched for the records that the database refuses.
 const REFUSALS: u32 = 2;
 
@@ -211,6 +213,11 @@ impl Entry {
         Command::Fetch(partition, self.assignment, claim)
     }
 
+    fn fetch_later(&mut self, partition: Partition, claim: Claim, attempt: u32) -> Vec<Command> {
+        self.state = State::WaitingToFetch { claim, attempt };
+        vec![Command::RetryLater(partition, self.assignment, attempt)]
+    }
+
     /// What the spool has next is written; where it has nothing more, a new claim decides where the log is read from.
     pub(super) fn fetched(
         &mut self,
@@ -223,10 +230,9 @@ impl Entry {
         match outcome {
             FetchOutcome::Segment(to) => vec![self.write(partition, claim, to)],
             FetchOutcome::Nothing => self.claim_again(partition),
-            FetchOutcome::Unknown => {
-                self.state = State::WaitingToFetch { claim, attempt };
-                vec![Command::RetryLater(partition, self.assignment, attempt)]
-            }
+            FetchOutcome::Unknown if attempt > FETCHES => self.claim_again(partition),
+            FetchOutcome::Unknown => self.fetch_later(partition, claim, attempt),
+            FetchOutcome::Paused => self.fetch_later(partition, claim, 1),
         }
     }
 

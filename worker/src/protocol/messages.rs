@@ -98,7 +98,9 @@ pub enum FetchOutcome {
     Segment(i64),
     /// Nothing.
     Nothing,
-    /// It could not be read, or the database could not be asked what it has.
+    /// The partition is paused: nothing is taken out.
+    Paused,
+    /// The spool does not answer.
     Unknown,
 }
 

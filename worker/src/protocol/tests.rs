@@ -356,6 +356,24 @@ fn a_spool_that_cannot_be_read_is_asked_again() {
     let mut protocol = draining();
     assert_eq!(protocol.on(Event::Fetched(0, 3, FetchOutcome::Unknown)), [Command::RetryLater(0, 3, 1)]);
     assert_eq!(protocol.on(Event::RetryDue(0, 3)), [Command::Fetch(0, 3, claim(2, 10))]);
+    for attempt in 2..=5 {
+        let later = protocol.on(Event::Fetched(0, 3, FetchOutcome::Unknown));
+        assert_eq!(later, [Command::RetryLater(0, 3, attempt)]);
+        let _ = protocol.on(Event::RetryDue(0, 3));
+    }
+    let given_up = protocol.on(Event::Fetched(0, 3, FetchOutcome::Unknown));
+    assert_eq!(given_up[0], Command::Drop(0), "a new claim asks the log");
+    let _ = protocol.on(Event::RetryDue(0, 3));
+    assert!(!protocol.is_fetching(0, 3));
+}
+
+#[test]
+fn a_paused_partition_is_asked_about_again_and_keeps_its_claim() {
+    let mut protocol = draining();
+    for _ in 0..20 {
+        assert_eq!(protocol.on(Event::Fetched(0, 3, FetchOutcome::Paused)), [Command::RetryLater(0, 3, 1)]);
+        assert_eq!(protocol.on(Event::RetryDue(0, 3)), [Command::Fetch(0, 3, claim(2, 10))]);
+    }
 }
 
 #[test]

@@ -88,13 +88,13 @@ struct Room {
 /// Lets spooling of a partition go on for a database that stands at `at`.
 pub(super) async fn begin(
     c: &mut AsyncSqlite,
-    group: &str,
-    lineage: &Lineage,
+    (group, lineage): (&str, &Lineage),
     at: i64,
+    aside: &[i64],
     now: UtcMicros,
 ) -> QueryResult<()> {
     let lineage_id = intern_lineage(&mut Conn::Sqlite(c), lineage).await?;
-    let held = ranges(c, group, lineage, at).await?;
+    let held = ranges(c, (group, lineage), at, aside).await?;
     let from = held.iter().find(|(from, _)| *from <= at).map_or(at, |(_, to)| *to);
     let row = (
         partition_offsets::consumer_group.eq(group),
@@ -130,14 +130,15 @@ pub(super) async fn begin(
 /// What can be read behind `at`, in order, without the borders between segments that follow each other.
 pub(super) async fn ranges(
     c: &mut AsyncSqlite,
-    group: &str,
-    lineage: &Lineage,
+    (group, lineage): (&str, &Lineage),
     at: i64,
+    aside: &[i64],
 ) -> QueryResult<Vec<(i64, i64)>> {
     let rows = segments::table
         .filter(of_log(group, lineage))
         .filter(segments::to_offset.gt(at))
         .filter(segments::format.gt(0))
+        .filter(segments::from_offset.ne_all(aside))
         .order((segments::from_offset, segments::to_offset))
         .select((segments::from_offset, segments::to_offset));
     let rows: Vec<(i64, i64)> = rows.load(c).await?;
