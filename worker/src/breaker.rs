@@ -5,13 +5,14 @@
 //! What must stay true: only trouble of the environment opens it, never a refused record and never a busy pool; nobody waits
 //! longer than `PATIENCE`, so that a process can always end.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::store::{StoreError, Trouble};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
+use crate::sync::lock;
 use crate::{backoff, metrics};
 
 /// Failures in a row that open it.
@@ -208,7 +209,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

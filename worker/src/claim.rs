@@ -260,7 +260,7 @@ impl Claimant {
 }
 
 impl Claimant {
-    /// Kafka's questions have their own bound; this is the database's.
+    /// Asks the database, where the breaker lets somebody ask, for as long as a question may take; the breaker is told what came of it.
     pub(crate) async fn in_time<T>(
         &self,
         question: impl Future<Output = Result<T, StoreError>>,

@@ -13,9 +13,10 @@ use std::time::Duration;
 use anyhow::Context;
 use ledgerline_schema::store::{Held, Lineage, Spool, Store, Switch, Trouble};
 use ledgerline_schema::workflow::Part;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::interval;
 
 use crate::claim::Claimant;
+use crate::clock;
 use crate::config::{Config, Start, Topic};
 use crate::metrics::Mode;
 use crate::pace::Terms;
@@ -199,8 +200,7 @@ type Before = BTreeMap<(String, Lineage), Standing>;
 /// database stands still, Kafka may not have them any more, and they are written. For ever.
 pub async fn leftovers(config: Config, stand_in: StandIn, store: Store, lines: Arc<[Arc<Progress>]>) {
     let mut before = Before::new();
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = clock::ticks(LOOK_EVERY);
     loop {
         ticks.tick().await;
         let waits = stand_in.spool.held().await.is_ok_and(|held| !held.is_empty());

@@ -5,12 +5,13 @@
 //! back.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ledgerline_schema::store::{Claim, Lineage, Position};
 use ledgerline_schema::workflow::Part;
 
 use crate::protocol::Partition;
+use crate::sync::lock;
 
 /// Positions that nobody else sees.
 #[derive(Debug)]
@@ -84,6 +85,6 @@ impl DryRun {
     }
 
     fn positions(&self) -> MutexGuard<'_, BTreeMap<Partition, (Lineage, i64)>> {
-        self.positions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.positions)
     }
 }

@@ -2,7 +2,7 @@
 //! pipeline; decides nothing.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::batch::Batch;
@@ -14,6 +14,7 @@ use crate::buffer::Buffer;
 use crate::protocol::Partition;
 use crate::room::Room;
 use crate::source::Message;
+use crate::sync::lock;
 
 /// Longest wait in one poll: how late an answer of the database is noticed on a quiet topic.
 pub const POLL: Duration = Duration::from_millis(20);
@@ -98,7 +99,7 @@ impl Lane {
         if batch.from < self.exempt_to {
             return; // what an operator has allowed is not held against the partition later
         }
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budget = lock(&self.budget);
         budget.add(batch.records.len(), &batch.dead);
     }
 }

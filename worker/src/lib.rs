@@ -40,6 +40,7 @@ pub mod source;
 pub mod spool;
 pub mod stand_in;
 pub mod switches;
+mod sync;
 pub mod telemetry;
 pub mod waiting;
 pub mod workers;

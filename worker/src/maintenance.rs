@@ -11,7 +11,7 @@ use ledgerline_schema::store::{QuoteKey, Removal, Store, StoreError, Sweep, Swep
 use ledgerline_schema::time::UtcMicros;
 use rand::Rng;
 use serde::Deserialize;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 
 use crate::clock;
 use crate::metrics::{self, SweepOutcome};
@@ -167,8 +167,7 @@ pub async fn keep_small(store: Store, schedule: Schedule) {
     schedule.turns.iter().for_each(|(removal, _)| metrics::touch_sweep(*removal));
     let part: f64 = rand::rng().random();
     sleep(schedule.every.min(FIRST_TURN_WITHIN).mul_f64(part)).await;
-    let mut ticks = interval(schedule.every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = clock::ticks(schedule.every);
     loop {
         ticks.tick().await;
         for (removal, older_than) in &schedule.turns {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ledgerline_schema::store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::backoff;
 use crate::clock;
@@ -142,8 +141,7 @@ pub async fn upkeep(store: Store, handle: PrometheusHandle) {
 }
 
 async fn ticks(every: Duration) -> tokio::time::Interval {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = clock::ticks(every);
     ticks.tick().await; // the first one comes at once
     ticks
 }

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::store::{SchemaState, Store, StoreError};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
 use crate::breaker::Breaker;
+use crate::clock;
 use crate::metrics;
 
 /// How often it is looked at, at most.
@@ -54,8 +55,7 @@ impl Outage {
 
     /// Looks whether the database takes batches, by a connection of its own. For ever; each time that it is back, `over` is called.
     pub async fn watch(&self, over: impl Fn()) {
-        let mut ticks = interval((self.after / 4).clamp(OFTENEST, RAREST));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = clock::ticks((self.after / 4).clamp(OFTENEST, RAREST));
         let (mut looked, mut away_since) = (Instant::now(), None);
         loop {
             ticks.tick().await;

@@ -5,16 +5,17 @@
 //! nothing can be measured, nothing starts. What was decided is counted, so that it can be shown.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::store::{LogRange, Store, Switch};
 use serde::Serialize;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::buffer::Observed;
+use crate::clock;
 use crate::metrics;
 use crate::source::kafka::KafkaLog;
+use crate::sync::lock;
 
 /// How old a measurement may be that a batch starts on.
 const FRESH: Duration = Duration::from_secs(1);
@@ -131,14 +132,13 @@ impl Yielding {
     }
 
     fn seen(&self) -> MutexGuard<'_, (Option<Sample>, Decisions)> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 
 /// Measures until it is aborted. Where the database or Kafka does not answer, what was measured grows old.
 pub async fn watch(yielding: Arc<Yielding>, store: Store, group: String, log: Arc<KafkaLog>) {
-    let mut ticks = interval(MEASURE_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = clock::ticks(MEASURE_EVERY);
     loop {
         ticks.tick().await;
         let at = Instant::now(); // before the questions: the answers may be as old as that

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use ledgerline_schema::batch::{Batch, Dispositions, RowCounts};
@@ -18,6 +18,7 @@ use crate::clock;
 use crate::metrics::{self, BatchOutcome, Mode, Rebalance};
 use crate::protocol::Partition;
 use crate::recent::{Recent, RecentBatch};
+use crate::sync::lock;
 
 mod spool;
 
@@ -367,8 +368,4 @@ impl Progress {
             change(progress);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@
 //! everything.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, T
 
 use crate::config::KafkaConfig;
 use crate::kafka::{QUESTION_TIMEOUT, producer_config, without_value};
+use crate::sync::lock;
 
 /// How long to serve acknowledgements before a record is offered again to a full queue.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
@@ -181,10 +182,6 @@ pub struct Place {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What became of the records; filled by the client's thread.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::Store;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
+use crate::clock;
 use crate::progress::Progress;
 
 /// How often it is stored.
@@ -22,8 +23,7 @@ pub type Counted = Vec<(EventKind, Arc<Progress>)>;
 
 /// Stores again and again, until dropped.
 pub async fn keep(store: Store, counted: Counted) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = clock::ticks(EVERY);
     loop {
         ticks.tick().await;
         flush(&store, &counted).await;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -19,7 +19,8 @@ use ledgerline_schema::store::{
 use crate::clock;
 use crate::outage::Outage;
 use crate::protocol::{ClaimOutcome, Partition, PositionOutcome, WriteOutcome};
-use crate::writer::{Job, lock};
+use crate::sync::lock;
+use crate::writer::Job;
 
 /// Segments of a partition that come out before those that are stored are dropped: each drop asks the database's ledger.
 const OUT_BEFORE_DROP: u32 = 64;
@@ -269,7 +270,7 @@ impl TopicSpool {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

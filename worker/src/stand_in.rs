@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ledgerline_schema::store::{Spool, Store};
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::breaker::Breaker;
+use crate::clock;
 use crate::config::{Config, OnOutage};
 use crate::http::Health;
 use crate::metrics;
@@ -68,7 +68,7 @@ impl StandIn {
     /// partitions stand. Never ends otherwise.
     pub async fn takes_over(&self, after: Duration) {
         tokio::time::sleep(after).await;
-        let mut ticks = ticks(LOOK_EVERY);
+        let mut ticks = clock::ticks(LOOK_EVERY);
         loop {
             ticks.tick().await;
             let takes = self.outage.takes_batches_within(PATIENCE).await;
@@ -101,10 +101,4 @@ impl StandIn {
             tokio::time::sleep(LOOK_EVERY.max(started.elapsed() * 20)).await;
         }
     }
-}
-
-fn ticks(every: Duration) -> tokio::time::Interval {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }

@@ -5,11 +5,12 @@
 //! are.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ledgerline_schema::store::{Extent, StoreError, Switch, SwitchState};
 
 use crate::protocol::Partition;
+use crate::sync::lock;
 
 /// What is paused. Shared by everybody who works on one topic.
 #[derive(Debug, Default)]
@@ -87,7 +88,7 @@ impl Switches {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -4,7 +4,7 @@
 //! only where the server itself is frozen does the deadline above them drop the connection, and then nobody knows: the
 //! pipeline asks for the position.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use ledgerline_schema::batch::Batch;
@@ -18,6 +18,7 @@ use crate::claim::Claimant;
 use crate::clock;
 use crate::progress::Progress;
 use crate::protocol::{Place, PositionOutcome, WriteOutcome};
+use crate::sync::lock;
 
 /// Deadlines that the search for refused records may take: thousands of statements instead of a few. As many refused records
 /// as the budget allows are found within one on a healthy server.
@@ -121,11 +122,6 @@ async fn write_in_time(job: &Job) -> Result<WriteReport, WriteError> {
     }
 }
 
-/// The value, whatever became of who held it.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Asks what became of a transaction whose end is not known.
 pub async fn ask_position(claimant: &Claimant, place: Place, claim: &Claim) -> PositionOutcome {
     let Claimant { store, deadline, breaker, dry_run, spool, .. } = claimant;
@@ -140,6 +136,7 @@ pub async fn ask_position(claimant: &Claimant, place: Place, claim: &Claim) -> P
     if !breaker.admit().await {
         return PositionOutcome::Unknown;
     }
+    let asked = Instant::now();
     let error = match timeout(*deadline, store.position(claim)).await {
         Ok(Ok(position)) => {
             breaker.answered();
@@ -150,7 +147,7 @@ pub async fn ask_position(claimant: &Claimant, place: Place, claim: &Claim) -> P
             error.to_string()
         }
         Err(_) => {
-            breaker.unreachable();
+            breaker.unreachable_since(asked);
             format!("no answer within {} s", deadline.as_secs())
         }
     };

@@ -75,7 +75,7 @@ pub(super) async fn carry_out(
 }
 
 /// Logs are for who reads a file; on a terminal they would tear the progress bar.
-fn log(config: &Config) -> anyhow::Result<()> {
+pub(super) fn log(config: &Config) -> anyhow::Result<()> {
     if !std::io::stderr().is_terminal() {
         return telemetry::install(&config.log);
     }

@@ -11,13 +11,13 @@ use ledgerline_schema::store::Held;
 use serde_json::{Value, json};
 
 use super::Ending;
+use super::attended;
 use super::operator::{connect, print, print_line, tell};
 use super::signals::StopSignals;
 use super::table::{aligned, row};
 use crate::config::{Config, OnOutage};
 use crate::drain::{self, Standing, Stored};
 use crate::stand_in::StandIn;
-use crate::telemetry;
 
 /// Arguments of `drain`.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
         show(&drain::look(&stand_in, &store, Stored::Kept).await?, args.json)?;
         return Ok(Ending::Done);
     }
-    telemetry::install(&config.log)?;
+    attended::log(&config)?;
     let found = drain::look(&stand_in, &store, Stored::Dropped).await?;
     let mut stop = StopSignals::new()?;
     let told = Arc::new(AtomicBool::new(false));

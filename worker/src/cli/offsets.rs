@@ -21,6 +21,7 @@ use crate::clock;
 use crate::config::{Config, Start};
 use crate::source::Log;
 use crate::source::kafka::{KafkaLog, group_of};
+use crate::sync::lock;
 
 /// Arguments of `offsets`.
 #[derive(Debug, Args)]
@@ -252,11 +253,11 @@ async fn ends(config: &Config, rows: &[PartitionState]) -> BTreeMap<(String, i32
         let questions = tokio::task::spawn_blocking(move || {
             for partition in partitions {
                 let Ok(range) = log.range(partition) else { return };
-                into.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((partition, range.high));
+                lock(&into).push((partition, range.high));
             }
         });
         let _ = timeout_at(deadline, questions).await; // what is not there by then is shown as unknown
-        let found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let found = lock(&found);
         ends.extend(found.iter().map(|(partition, high)| ((topic.to_owned(), *partition), *high)));
     }
     ends

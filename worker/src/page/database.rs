@@ -3,7 +3,7 @@
 //! What must stay true: one question at a time, on a connection of the page's own with short time-outs, so that looking never
 //! takes anything from the line; a question that took long rests long; nobody who looks waits for a database that hangs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ledgerline_schema::store::{
@@ -15,6 +15,7 @@ use tokio::sync::{Mutex as Turn, Notify};
 use tokio::time::timeout;
 
 use crate::clock;
+use crate::sync::lock;
 
 /// The server ends a question of the page after this, and we stop waiting a little later.
 const STATEMENT_TIMEOUT_MS: u64 = 5_000;
@@ -155,7 +156,7 @@ impl Database {
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

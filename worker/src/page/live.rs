@@ -5,14 +5,17 @@
 //! away, so that he keeps no place.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{interval, timeout};
 
 use ledgerline_schema::time::UtcMicros;
+
+use crate::clock;
+use crate::sync::lock;
 
 /// Most lookers at a time.
 pub(super) const PLACES: usize = 32;
@@ -67,7 +70,7 @@ impl Live {
         self: &Arc<Self>,
         sample: impl FnMut() -> (UtcMicros, Vec<(&'static str, String)>) + Send + 'static,
     ) -> watch::Receiver<Frame> {
-        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut frames = lock(&self.frames);
         if let Some(sender) = &*frames {
             return sender.subscribe();
         }
@@ -81,12 +84,11 @@ impl Live {
         self: Arc<Self>,
         mut sample: impl FnMut() -> (UtcMicros, Vec<(&'static str, String)>),
     ) {
-        let mut ticks = interval(self.every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = clock::ticks(self.every);
         loop {
             ticks.tick().await;
             let (at, sections) = sample();
-            let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut frames = lock(&self.frames);
             // Under the lock: whoever comes now starts a sampler of his own.
             let Some(sender) = frames.as_ref().filter(|sender| sender.receiver_count() > 0) else {
                 *frames = None;

@@ -27,6 +27,7 @@ use crate::config::{KafkaConfig, Start};
 use crate::kafka::{QUESTION_TIMEOUT, base_config, consumer_config, without_value};
 use crate::metrics;
 use crate::protocol::Partition;
+use crate::sync::lock;
 
 /// How often the group is told how far its partitions are stored. More often would only bury a coordinator that is busy with a
 /// rebalance, and each refusal is a line in the log.
@@ -80,11 +81,11 @@ impl ConsumerContext for Rebalances {
 
 impl Rebalances {
     fn note(&self, event: SourceEvent) {
-        self.noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push_back(event);
+        lock(&self.noted).push_back(event);
     }
 
     fn next(&self) -> Option<SourceEvent> {
-        self.noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front()
+        lock(&self.noted).pop_front()
     }
 }
 

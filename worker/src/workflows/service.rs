@@ -10,9 +10,10 @@ use ledgerline_schema::events::EventKind;
 use ledgerline_schema::store::{Claimable, Workflow};
 use ledgerline_schema::workflow::WorkflowKind;
 use serde::Deserialize;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
 use super::{Status, Work};
+use crate::clock;
 use crate::metrics;
 
 /// `[workflows]`
@@ -75,8 +76,7 @@ impl Service {
 }
 
 async fn take_up_all(work: Work, told: Arc<AtomicBool>) {
-    let mut ticks = interval(Duration::from_millis(work.config.workflows.poll_ms));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = clock::ticks(Duration::from_millis(work.config.workflows.poll_ms));
     while !told.load(Relaxed) {
         ticks.tick().await;
         let Some(workflow) = next(&work).await else { continue };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ledgerline_schema::batch::{Dispositions, RowCounts};
 use ledgerline_schema::workflow::{Part, Plan, State};
@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::pace::{Decisions, Yielding};
 use crate::progress::Progress;
 use crate::protocol::Partition;
+use crate::sync::lock;
 
 /// How far a workflow has come.
 #[derive(Debug, Default)]
@@ -195,7 +196,7 @@ impl Status {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

@@ -17,6 +17,7 @@ use super::drain::{self, committed_in};
 use super::events::{Event, events};
 use super::fill::PATIENCE;
 use super::process::{Memory, Worker};
+use crate::clock;
 use crate::publisher::{Place, Publisher};
 
 /// Records that go first, so that everything is connected and assigned.
@@ -134,8 +135,7 @@ impl Watch<'_> {
     /// Looks until so many records are committed; answers every move that was seen.
     async fn until(&mut self, total: u64) -> anyhow::Result<Sightings> {
         let mut seen = Sightings::new();
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = clock::ticks(LOOK_EVERY);
         let mut moved_at = Instant::now();
         loop {
             ticks.tick().await;
