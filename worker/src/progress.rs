@@ -3,8 +3,8 @@
 //! partitions are those of live consumption.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use ledgerline_schema::batch::{Batch, Dispositions, RowCounts};

@@ -4,8 +4,8 @@
 //! What must stay true: a record counts only when a broker has acknowledged it, and the first failure stops
 //! everything.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};

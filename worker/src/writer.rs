@@ -4,7 +4,7 @@
 //! only where the server itself is frozen does the deadline above them drop the connection, and then nobody knows: the
 //! pipeline asks for the position.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ledgerline_schema::batch::Batch;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
 use ledgerline_schema::time::UtcMicros;
 
