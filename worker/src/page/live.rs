@@ -168,7 +168,7 @@ mod tests {
     }
 
     async fn eventually(condition: impl Fn() -> bool) {
-        let mut ticks = interval(Duration::from_millis(2));
+        let mut ticks = tokio::time::interval(Duration::from_millis(2));
         while !condition() {
             ticks.tick().await;
         }
