@@ -153,12 +153,7 @@ impl Part {
     /// The log.
     #[must_use]
     pub fn lineage(&self) -> Lineage {
-        Lineage {
-            cluster_id: self.cluster_id.clone(),
-            topic_id: self.topic_id.clone(),
-            topic: self.topic.clone(),
-            partition: self.partition,
-        }
+        Lineage::new(&self.cluster_id, &self.topic_id, &self.topic, self.partition)
     }
 }
 

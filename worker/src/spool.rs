@@ -125,14 +125,14 @@ impl TopicSpool {
     /// The group's positions, as the database has them: the spool would go on there, whoever has the partition now. Only what has
     /// moved is written.
     pub(crate) async fn noted(&self, rows: &[PartitionState]) -> anyhow::Result<()> {
-        let moved: Vec<&PartitionState> = {
+        let (moved, starts): (Vec<&PartitionState>, Vec<(Lineage, i64)>) = {
             let seen = self.seen();
-            rows.iter().filter(|row| seen.has_moved(row)).collect()
+            let moved = rows.iter().filter(|row| seen.has_moved(row));
+            moved.map(|row| (row, (seen.log_of(row), row.next_offset))).unzip()
         };
         if moved.is_empty() {
             return Ok(());
         }
-        let starts: Vec<(Lineage, i64)> = moved.iter().map(|row| (row.lineage(), row.next_offset)).collect();
         self.begin(&starts).await?;
         let mut seen = self.seen();
         moved.into_iter().for_each(|row| seen.told(row));
@@ -287,6 +287,13 @@ impl Seen {
         }
     }
 
+    /// The log of a row, as our claim has it: the row may be from before the brokers told ids, and what waits is held under the claim's.
+    fn log_of(&self, row: &PartitionState) -> Lineage {
+        let lineage = row.lineage();
+        let claimed = self.claimed.get(&row.partition).map(|claimed| &claimed.lineage);
+        claimed.filter(|claimed| claimed.is_same_log(&lineage)).cloned().unwrap_or(lineage)
+    }
+
     /// The spool has been told.
     fn told(&mut self, row: &PartitionState) {
         match self.claimed.get_mut(&row.partition) {
@@ -333,6 +340,9 @@ mod tests {
         let mut seen = Seen::default();
         let claimed = Claimed { lineage: row("one", 0, 0, 1).lineage(), noted: 10, epoch: 1, out: 0 };
         seen.claimed.insert(0, claimed);
+        for (told, log) in [("one", "one"), ("", "one"), ("two", "two")] {
+            assert_eq!(seen.log_of(&row(told, 0, 20, 1)).topic_id, log, "the row has the id {told:?}");
+        }
         for (what, row, moved) in [
             ("it moves", row("one", 0, 20, 1), true),
             ("it has not moved", row("one", 0, 20, 1), false),

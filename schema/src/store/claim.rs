@@ -29,6 +29,13 @@ pub struct Lineage {
 }
 
 impl Lineage {
+    /// Of these parts.
+    #[must_use]
+    pub fn new(cluster_id: &str, topic_id: &str, topic: &str, partition: i32) -> Self {
+        let (cluster_id, topic_id, topic) = (cluster_id.to_owned(), topic_id.to_owned(), topic.to_owned());
+        Self { cluster_id, topic_id, topic, partition }
+    }
+
     /// Whether both are the same log.
     #[must_use]
     pub fn is_same_log(&self, other: &Self) -> bool {

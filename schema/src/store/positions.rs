@@ -66,12 +66,7 @@ impl PartitionState {
     /// The log that the position counts in.
     #[must_use]
     pub fn lineage(&self) -> Lineage {
-        Lineage {
-            cluster_id: self.cluster_id.clone(),
-            topic_id: self.topic_id.clone(),
-            topic: self.topic.clone(),
-            partition: self.partition,
-        }
+        Lineage::new(&self.cluster_id, &self.topic_id, &self.topic, self.partition)
     }
 
     /// Whether nothing is written before an operator's command has taken the halt away.

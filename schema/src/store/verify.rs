@@ -58,12 +58,7 @@ impl LedgerSegment {
     /// The log that it counts in.
     #[must_use]
     pub fn lineage(&self) -> Lineage {
-        Lineage {
-            cluster_id: self.cluster_id.clone(),
-            topic_id: self.topic_id.clone(),
-            topic: self.topic.clone(),
-            partition: self.partition,
-        }
+        Lineage::new(&self.cluster_id, &self.topic_id, &self.topic, self.partition)
     }
 
     /// The two as one, where `next` goes on where this one ends; else null.
