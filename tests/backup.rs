@@ -469,6 +469,28 @@ async fn of_two_restores_at_a_time_the_second_is_refused_and_the_first_keeps_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restore_waits_for_the_server_to_notice_that_the_one_before_was_killed() {
+    let (database, target) = (Database::postgres().await, Database::postgres().await);
+    let setup = filled(&database).await;
+    let (_folder, backup) = place();
+    setup.must(&["db", "backup", &backup, "--method", "copy"]);
+    let killed = connect(&target.url).await;
+    let lock = |how: &str| format!("select pg_advisory_{how}(hashtext('ledgerline restore'))");
+    killed.batch_execute(&lock("lock")).await.expect("the lock");
+    let again = on(&setup, &target);
+    let next = restoring(&again, &backup);
+    let asked = "select count(*) from pg_stat_activity where state = 'idle' and query like 'select pg_try_%ledgerline restore%' \
+                     and datname = current_database()";
+    eventually("it to ask", async || (target.number(asked).await == 1).then_some(())).await;
+    killed.batch_execute(&lock("unlock")).await.expect("the server has noticed");
+    refused(&ended(next).await, 0, "");
+    assert_eq!(target.number_of("odds").await, 2);
+    for used in [target, database] {
+        used.drop_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_is_told_to_end_leaves_no_tables_that_a_worker_would_start_from() {
     let (database, target) = (Database::postgres().await, Database::postgres().await);
     let setup = filled(&database).await;

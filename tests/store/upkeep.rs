@@ -139,6 +139,33 @@ async fn what_a_failed_rebuild_left_goes_and_other_indexes_stay() {
     .await;
 }
 
+/// Locks by a name in this database.
+const NAMED_LOCKS: &str = "select count(*) from pg_locks where locktype = 'advisory' \
+                           and database = (select oid from pg_database where datname = current_database())";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upkeep_that_has_ended_is_not_taken_for_one_at_work() {
+    on_postgres(async |lab| {
+        let first = upkeep(lab).await;
+        assert_eq!(lab.database.number(NAMED_LOCKS).await, 1);
+        first.end().await;
+        assert_eq!(lab.database.number(NAMED_LOCKS).await, 0, "the lock is given back before the command ends");
+
+        let killed = connect(&lab.database.url).await;
+        let lock = |how: &str| format!("select pg_advisory_{how}(hashtext('ledgerline optimize'))");
+        killed.batch_execute(&lock("lock")).await.expect("as one that was killed still holds it");
+        let notices = async {
+            let asked = "select count(*) from pg_stat_activity where state = 'idle' and query like 'select pg_try_%ledgerline optimize%' \
+                     and datname = current_database()";
+            eventually("the next one to ask", async || (lab.database.number(asked).await == 1).then_some(())).await;
+            killed.batch_execute(&lock("unlock")).await.expect("the server has noticed");
+        };
+        let (next, ()) = tokio::join!(upkeep(lab), notices);
+        next.end().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_upkeep_at_a_time_and_nobody_waits_behind_one_that_waits() {
     on_postgres(async |lab| {

@@ -59,6 +59,7 @@ mod stats;
 mod sweep;
 mod switches;
 mod trial;
+mod turn;
 mod undo;
 mod upkeep;
 mod verify;

@@ -16,6 +16,7 @@ use super::census::TABLES;
 use super::error::StoreError;
 use super::postgres::{Access, PostgresManager};
 use super::probe::execute;
+use super::turn::{self, GIVE_BACK};
 use super::{Conn, DatabaseConfig, Store};
 
 /// One thing to do.
@@ -128,7 +129,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const REBUILD_WAIT: Duration = Duration::from_secs(60);
 
 impl Upkeep {
-    /// Connects, and sees that nobody else is at it.
+    /// Connects, and waits a little until nobody else is at it. The lock is on the connection that does the work: of a command that
+    /// was killed the server carries its last step to the end, and until then it is at work.
     ///
     /// # Errors
     /// `Rejected`: the role may not look after these tables, or somebody else does. Else the configuration or the database.
@@ -141,8 +143,9 @@ impl Upkeep {
         let mut c = manager.dedicated().await?;
         c.batch_execute("set statement_timeout = 0").await?; // a large table takes as long as it takes
         let query = "select pg_try_advisory_lock(hashtext('ledgerline optimize')) as granted";
-        let turn: Granted = diesel::sql_query(query).get_result(&mut c).await?;
-        if !turn.granted {
+        let ask =
+            async || diesel::sql_query(query).get_result(&mut c).await.map(|turn: Granted| turn.granted);
+        if !turn::taken(ask).await? {
             return Err(StoreError::Rejected("somebody else is optimizing this database".into()));
         }
         Ok(Self { place: Place::Postgres(Box::new(c)) })
@@ -227,6 +230,13 @@ impl Upkeep {
             Place::Sqlite(store) => in_file(store, step).await?,
         }
         Ok(start.elapsed())
+    }
+
+    /// Lets the next one in. Where the server does not answer, it does so by itself when it misses the connection.
+    pub async fn end(self) {
+        if let Place::Postgres(mut c) = self.place {
+            let _ = c.batch_execute(GIVE_BACK).await;
+        }
     }
 }
 

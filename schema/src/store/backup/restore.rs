@@ -17,6 +17,7 @@ use super::super::census::{self, Census, MIGRATIONS, TABLES};
 use super::super::error::StoreError;
 use super::super::libpq::Libpq;
 use super::super::postgres::{Access, PostgresManager};
+use super::super::turn::{self, GIVE_BACK};
 use super::super::{Conn, DatabaseConfig, Store};
 use super::copy::{CopiedTable, SAME_TEXT, listed, refused};
 use super::sqlite::file_of;
@@ -58,6 +59,14 @@ impl RestoreTarget {
         match self {
             Self::Postgres(target) => target.reserve().await,
             Self::Sqlite(_) => Ok(()),
+        }
+    }
+
+    /// Lets other restores at it again.
+    pub async fn release(&mut self) {
+        let Self::Postgres(target) = self else { return };
+        if let Some(client) = target.reserved.take() {
+            let _ = client.batch_execute(GIVE_BACK).await; // else the server does it when it misses the connection
         }
     }
 
@@ -153,8 +162,8 @@ impl PostgresTarget {
         let client = self.manager.dedicated_client().await?;
         client.batch_execute(PATIENT).await.map_err(refused)?;
         let lock = "select pg_try_advisory_lock(hashtext('ledgerline restore'))";
-        let row = client.query_one(lock, &[]).await.map_err(refused)?;
-        if !row.try_get(0).map_err(refused)? {
+        let ask = async || client.query_one(lock, &[]).await?.try_get(0);
+        if !turn::taken(ask).await.map_err(refused)? {
             let problem = "another restore into this database is under way; nothing was changed";
             return Err(StoreError::Rejected(problem.into()));
         }

@@ -40,6 +40,12 @@ pub struct OptimizeArgs {
 pub async fn optimize(config: &Config, args: OptimizeArgs) -> anyhow::Result<Ending> {
     connect(config).await?; // a schema of another program is not looked after
     let mut upkeep = Upkeep::open(&config.database).await?;
+    let ended = look_after(&mut upkeep, &args).await;
+    upkeep.end().await;
+    ended
+}
+
+async fn look_after(upkeep: &mut Upkeep, args: &OptimizeArgs) -> anyhow::Result<Ending> {
     upkeep.check_rights().await?;
     let bloated =
         Bloated { from_percent: args.bloated_percent, from_bytes: i64::from(args.bloated_mib) << 20 };
@@ -51,9 +57,9 @@ pub async fn optimize(config: &Config, args: OptimizeArgs) -> anyhow::Result<End
         }
         return Ok(Ending::Done);
     }
-    let mut failed = all(&mut upkeep, &first, args.json).await?;
+    let mut failed = all(upkeep, &first, args.json).await?;
     let rebuilds = upkeep.rebuilds(bloated).await?;
-    failed += all(&mut upkeep, &rebuilds, args.json).await?;
+    failed += all(upkeep, &rebuilds, args.json).await?;
     if failed > 0 {
         tell(format_args!(
             "{failed} steps could not be done; what was there is there, and the next run tries again"

@@ -53,18 +53,28 @@ pub async fn restore(config: &Config, args: RestoreArgs) -> anyhow::Result<()> {
     manifest.check(&args.folder, &mut progress)?;
     let mut stop = StopSignals::new()?; // until here a signal ends the process as it is: nothing was begun
     target.reserve().await?;
+    let ended = restored(&target, &manifest, &args.folder, &mut progress, &mut stop).await;
+    target.release().await;
+    ended?;
+    progress.end();
+    report(&args, &manifest, start.elapsed().as_secs_f64())
+}
+
+async fn restored(
+    target: &RestoreTarget,
+    manifest: &Manifest,
+    folder: &Path,
+    progress: &mut Progress,
+    stop: &mut StopSignals,
+) -> anyhow::Result<()> {
     empty(&target.found().await?)?;
-    match &target {
-        RestoreTarget::Postgres(target) => {
-            into_server(target, &manifest, &args.folder, &mut progress, &mut stop).await?
-        }
+    match target {
+        RestoreTarget::Postgres(target) => into_server(target, manifest, folder, progress, stop).await,
         RestoreTarget::Sqlite(target) => tokio::select! {
-            done = into_file(target, &manifest, &args.folder, &mut progress) => done?,
+            done = into_file(target, manifest, folder, progress) => done,
             () = stop.received() => bail!("interrupted; nothing was changed"),
         },
     }
-    progress.end();
-    report(&args, &manifest, start.elapsed().as_secs_f64())
 }
 
 fn empty(found: &[String]) -> anyhow::Result<()> {
