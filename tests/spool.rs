@@ -97,24 +97,24 @@ async fn ingested(worker: &Worker) -> f64 {
     metric(worker, "ledgerline_spooled_records_total").await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn with_a_spool_ingest_goes_on_while_the_database_is_away() {
+/// `away`: takes the database away, and brings it back.
+async fn ingest_goes_on(mut away: impl AsyncFnMut(&mut Postgres, bool)) {
     let mut scene = Scene::new(4, 64).await;
     let worker = scene.setup.start();
     let load = Load::start(&scene.setup.brokers, &scene.topic, 2_000, load);
     some_progress(&scene.database, 20_000).await;
 
-    scene.postgres.stop_immediate().await;
-    let away = Instant::now();
+    away(&mut scene.postgres, true).await;
+    let start = Instant::now();
     until_metric(&worker, "ledgerline_spooling", |on| on == 1.0).await;
     until_metric(&worker, "ledgerline_spooled_records_total", |records| records > 0.0).await;
-    let first = away.elapsed();
+    let first = start.elapsed();
     let before = metric(&worker, "ledgerline_records_settled_total").await;
     let ready = get(&worker.address().await, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("\"spooling\":true"), "{ready}");
     let (mut longest, mut seen, mut since) = (Duration::ZERO, ingested(&worker).await, Instant::now());
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
-    while away.elapsed() < outage() {
+    while start.elapsed() < outage() {
         ticks.tick().await;
         let now = ingested(&worker).await;
         if now > seen {
@@ -125,7 +125,7 @@ async fn with_a_spool_ingest_goes_on_while_the_database_is_away() {
     // PostgreSQL is still away: what was produced until now has come in, too.
     let produced = scene.ends() as f64;
     until_metric(&worker, "ledgerline_spooled_records_total", |spooled| before + spooled >= produced).await;
-    scene.postgres.start_again().await;
+    away(&mut scene.postgres, false).await;
     let back = Instant::now();
     until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
     let drained = back.elapsed();
@@ -139,6 +139,20 @@ async fn with_a_spool_ingest_goes_on_while_the_database_is_away() {
         longest.as_secs_f64(),
         drained.as_secs_f64()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_spool_ingest_goes_on_while_the_database_is_away() {
+    ingest_goes_on(async |postgres, away| match away {
+        true => postgres.stop_immediate().await,
+        false => postgres.start_again().await,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_spool_ingest_goes_on_while_the_database_accepts_and_stalls() {
+    ingest_goes_on(async |postgres, away| postgres.freeze(away)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
