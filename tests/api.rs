@@ -79,10 +79,7 @@ impl Scene {
             ["sharp-signals", "betting-analyses"].map(|kind| setup.must(&["schema", "samples", kind]));
         std::fs::write(&file, events() + &samples.concat()).expect("written");
         setup.must(&["publish", &file.display().to_string()]);
-        let (bad, to) = (kafka::Record::of("bad", "{"), topics[0].1.clone());
-        tokio::task::spawn_blocking(move || kafka::produce(&kafka::brokers(), &to, &[bad]))
-            .await
-            .expect("produced");
+        kafka::produced(&topics[0].1, vec![kafka::Record::of("bad", "{")]).await;
         let worker = setup.start();
         for (_, topic) in &topics {
             stored(&database, topic, 1).await;

@@ -140,9 +140,7 @@ async fn run_compacts_on_a_schedule_and_everything_stays_proved() {
     let extra = "[compaction]\nenabled = true\nevery_ms = 1000\n[retention]\nolder_than_days = 30000\n";
     let setup = Setup::new(&database.url, &[("odds", &topic)]).with(extra);
     setup.must(&["migrate", "up"]);
-    let events = records(3, 60);
-    let (brokers, to) = (kafka::brokers(), topic.clone());
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &events)).await.expect("produced");
+    kafka::produced(&topic, records(3, 60)).await;
     let mut worker = setup.start();
     stored(&database, &topic, 2).await;
     // Of each game 60 quotes of the away side are one run; the home side's moves with every second.

@@ -39,8 +39,7 @@ async fn a_record_that_only_the_database_refuses_is_one_dead_letter_in_one_trans
     let mut refused = odds(7, 90_000);
     refused["data"]["outcomes"][0]["price_american"] = json!(200);
     all[3_333] = Record::of("k", refused.to_string());
-    let (brokers, to) = (kafka::brokers(), topic.clone());
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
+    kafka::produced(&topic, all).await;
 
     let mut worker = setup.start();
     stored(&database, &topic, 1).await;
@@ -123,8 +122,7 @@ async fn a_postgres_that_accepts_and_stalls_costs_nothing_but_time() {
 async fn a_worker_stopped_inside_its_transaction_is_succeeded_and_writes_nothing_more() {
     let database = Database::postgres().await;
     let topic = kafka::topic("odds", 1).await;
-    let (brokers, to, all) = (kafka::brokers(), topic.clone(), records(20, 400));
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
+    kafka::produced(&topic, records(20, 400)).await;
     let setup = Setup::new(&database.url, &[("odds", &topic)])
         .with_database(SHORT)
         .with("[topics.odds.batch]\nrows = 100\nage_ms = 20");
@@ -213,8 +211,7 @@ async fn a_worker_told_to_end_does_so_under_load_and_without_its_servers() {
 async fn retention_that_passes_a_running_worker_halts_it_and_skips_nothing() {
     let database = Database::postgres().await;
     let topic = kafka::topic("odds", 1).await;
-    let (brokers, to, all) = (kafka::brokers(), topic.clone(), records(100, 400));
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
+    kafka::produced(&topic, records(100, 400)).await;
     let setup = Setup::new(&database.url, &[("odds", &topic)])
         .with_kafka("fetch_queue_kib = 64") // what lies in the client's queue cannot be deleted any more
         .with("[topics.odds.batch]\nrows = 100\nage_ms = 20");

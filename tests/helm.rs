@@ -226,9 +226,7 @@ impl<'a> Live<'a> {
         let mut command = placed.command(&["publish", &file.display().to_string()]);
         let (code, text) = said(command.envs(overlay));
         assert_eq!(code, Some(0), "{text}");
-        let to = renamed[0].0.clone();
-        let bad = move || kafka::produce(&kafka::brokers(), &to, &[Record::of("bad", "{")]);
-        tokio::task::spawn_blocking(bad).await.expect("produced");
+        kafka::produced(&renamed[0].0, vec![Record::of("bad", "{")]).await;
         for (topic, _) in &renamed {
             stored(&database, topic, 2).await;
         }

@@ -18,8 +18,7 @@ async fn one_invalid_record_in_ten_thousand_is_one_dead_letter() {
         headers: vec![("note".into(), Some(vec![0xff, 0x00])), ("none".into(), None)],
         ..Record::of("bad key", bad.to_vec())
     };
-    let (brokers, to) = (kafka::brokers(), topic.clone());
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &records)).await.expect("produced");
+    kafka::produced(&topic, records).await;
 
     let mut worker = setup.start();
     stored(&database, &topic, 3).await;
@@ -46,8 +45,7 @@ async fn one_invalid_record_in_ten_thousand_is_one_dead_letter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_workers_one_late_one_killed_leave_the_views_of_an_undisturbed_run() {
     let topic = kafka::topic("odds", 4).await;
-    let (brokers, to, all) = (kafka::brokers(), topic.clone(), records(40, 300));
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
+    kafka::produced(&topic, records(40, 300)).await;
 
     let undisturbed = Database::postgres().await;
     let setup = Setup::new(&undisturbed.url, &[("odds", &topic)]);
@@ -78,8 +76,7 @@ async fn two_workers_one_late_one_killed_leave_the_views_of_an_undisturbed_run()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_moves_while_it_is_held_back_flows_again() {
     let topic = kafka::topic("odds", 4).await;
-    let (brokers, to, all) = (kafka::brokers(), topic.clone(), records(40, 200));
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
+    kafka::produced(&topic, records(40, 200)).await;
     let database = Database::postgres().await;
     let setup =
         Setup::new(&database.url, &[("odds", &topic)]).with("[topics.odds.batch]\nrows = 50\nage_ms = 20");
@@ -113,8 +110,7 @@ async fn a_partition_that_moves_while_it_is_held_back_flows_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn terminated_sessions_lose_and_double_nothing() {
     let topic = kafka::topic("odds", 2).await;
-    let (brokers, to, all) = (kafka::brokers(), topic.clone(), records(20, 200));
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
+    kafka::produced(&topic, records(20, 200)).await;
     let database = Database::postgres().await;
     let small = "[topics.odds.batch]\nrows = 20\nage_ms = 20";
     let setup = Setup::new(&database.url, &[("odds", &topic)]).with(small);
@@ -216,10 +212,7 @@ async fn probes_metrics_and_a_graceful_stop() {
     .await;
     setup.must(&["migrate", "up"]);
     let address = worker.address().await;
-    let to = topic.clone();
-    tokio::task::spawn_blocking(move || kafka::produce(&kafka::brokers(), &to, &records(5, 10)))
-        .await
-        .expect("produced");
+    kafka::produced(&topic, records(5, 10)).await;
     stored(&database, &topic, 1).await;
     eventually("readiness", || async {
         get(&address, "/readyz").await.starts_with("HTTP/1.1 200").then_some(())
@@ -255,11 +248,9 @@ async fn a_partition_that_appears_later_is_read_from_its_beginning() {
     let mut worker = setup.start();
     logged(&worker, "partition claimed", 1).await;
     kafka::grow(&topic, 2).await;
-    let (to, mut early) = (topic.clone(), records(1, 30));
+    let mut early = records(1, 30);
     early.iter_mut().for_each(|record| record.partition = Some(1));
-    tokio::task::spawn_blocking(move || kafka::produce(&kafka::brokers(), &to, &early))
-        .await
-        .expect("produced");
+    kafka::produced(&topic, early).await;
     stored(&database, &topic, 2).await;
     assert!(worker.stop().await.success());
     assert_eq!(database.number("select count(*) from odds").await, 60);

@@ -2,17 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::kafka::{self, Record};
+use crate::support::kafka;
 use crate::support::matchday::{games, poll};
 use crate::support::postgres::Database;
 use crate::support::scenes::stored;
 use crate::support::worker::Setup;
-
-async fn produce(topic: &str, records: Vec<Record>) {
-    let topic = topic.to_owned();
-    let produce = move || kafka::produce(&kafka::brokers(), &topic, &records);
-    tokio::task::spawn_blocking(produce).await.expect("produced");
-}
 
 fn read(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -36,7 +30,7 @@ async fn lag_is_the_position_of_the_database_against_the_end_of_the_log() {
     let odds = kafka::topic("odds", 2).await;
     let setup = Setup::new(&database.url, &[("odds", &odds)]);
     setup.must(&["migrate", "up"]);
-    produce(&odds, (0..10).flat_map(poll).collect()).await;
+    kafka::produced(&odds, (0..10).flat_map(poll).collect()).await;
     let before = read(&setup.must(&["lag", "--json"]));
     assert_eq!(before.as_array().map(Vec::len), Some(2), "nobody has claimed them, and they are listed");
     assert!(before[0]["position"].is_null() && before[0]["lag"].is_null(), "{before}");
@@ -54,7 +48,7 @@ async fn lag_is_the_position_of_the_database_against_the_end_of_the_log() {
         );
     }
 
-    produce(&odds, (10..20).flat_map(poll).collect()).await;
+    kafka::produced(&odds, (10..20).flat_map(poll).collect()).await;
     let behind = read(&setup.must(&["lag", "--json", "--topic", &odds]));
     let lag: i64 = behind.as_array().expect("a list").iter().filter_map(|row| row["lag"].as_i64()).sum();
     assert_eq!(lag, 10 * 30, "{behind}");
@@ -75,7 +69,7 @@ async fn lag_without_kafka_shows_the_positions_and_fails() {
     let odds = kafka::topic("odds", 1).await;
     let setup = Setup::new(&database.url, &[("odds", &odds)]);
     setup.must(&["migrate", "up"]);
-    produce(&odds, poll(0)).await;
+    kafka::produced(&odds, poll(0)).await;
     let mut worker = setup.start();
     stored(&database, &odds, 1).await;
     assert!(worker.stop().await.success());
@@ -95,8 +89,8 @@ async fn freshness_is_by_league_and_book() {
     let (odds, of_games) = (kafka::topic("odds", 1).await, kafka::topic("games", 1).await);
     let setup = Setup::new(&database.url, &[("odds", &odds), ("games", &of_games)]);
     setup.must(&["migrate", "up"]);
-    produce(&of_games, games()).await;
-    produce(&odds, (0..3).flat_map(poll).collect()).await;
+    kafka::produced(&of_games, games()).await;
+    kafka::produced(&odds, (0..3).flat_map(poll).collect()).await;
     let mut worker = setup.start();
     stored(&database, &odds, 1).await;
     stored(&database, &of_games, 1).await;
@@ -125,7 +119,7 @@ async fn doctor_finds_a_healthy_worker_healthy() {
     let odds = kafka::topic("odds", 1).await;
     let setup = Setup::new(&database.url, &[("odds", &odds)]);
     setup.must(&["migrate", "up"]);
-    produce(&odds, poll(0)).await;
+    kafka::produced(&odds, poll(0)).await;
     let mut worker = setup.start();
     stored(&database, &odds, 1).await;
     let (probes, code) = doctor(&setup);

@@ -10,18 +10,13 @@ use crate::support::worker::Setup;
 /// The smallest budget; batches that only want of memory ends before a while.
 const TIGHT: &str = "[memory]\nbudget_mib = 8\n[topics.odds.batch]\nrows = 100000\nage_ms = 5000";
 
-async fn produce(topic: &str, games: usize, seconds: usize) {
-    let (brokers, to, all) = (kafka::brokers(), topic.to_owned(), records(games, seconds));
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_larger_than_the_budget_flows_in_early_batches() {
     let database = Database::postgres().await;
     let topic = kafka::topic("odds", 6).await;
     let setup = Setup::new(&database.url, &[("odds", &topic)]).with(TIGHT);
     setup.must(&["migrate", "up"]);
-    produce(&topic, 60, 400).await;
+    kafka::produced(&topic, records(60, 400)).await;
 
     let mut worker = setup.start();
     stored(&database, &topic, 6).await;
@@ -48,7 +43,7 @@ async fn a_stuck_partition_leaves_room_for_the_others() {
     let lock = client.transaction().await.expect("a transaction");
     let row = "select 1 from partition_offsets where partition = 0 for update";
     lock.execute(row, &[]).await.expect("the row of partition 0");
-    produce(&topic, 60, 400).await;
+    kafka::produced(&topic, records(60, 400)).await;
     let ends: i64 = (1..4).map(|partition| kafka::end(&topic, partition)).sum();
     let others = "select coalesce(sum(next_offset), 0) from partition_offsets where partition > 0";
     eventually("the other partitions", || async { (database.number(others).await >= ends).then_some(()) })

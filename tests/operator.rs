@@ -18,11 +18,6 @@ async fn line() -> (Database, String, Setup) {
     (database, topic, setup)
 }
 
-async fn produce(topic: &str, records: Vec<Record>) {
-    let (brokers, topic) = (kafka::brokers(), topic.to_owned());
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &topic, &records)).await.expect("produced");
-}
-
 /// The one partition, as `offsets ls --json` shows it.
 fn partition(setup: &Setup) -> Value {
     let rows: Value = serde_json::from_str(&setup.must(&["offsets", "ls", "--json"])).expect("JSON");
@@ -70,14 +65,14 @@ fn order(setup: &Setup, topic: &str, command: &str, more: &[&str]) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_retention_took_is_given_up_and_the_partition_flows_on() {
     let (database, topic, setup) = line().await;
-    produce(&topic, records(1, 30)).await;
+    kafka::produced(&topic, records(1, 30)).await;
     let mut worker = setup.start();
     stored(&database, &topic, 1).await;
     assert!(worker.stop().await.success());
     let row = partition(&setup);
     assert_eq!((&row["next"], &row["lag"], &row["halted"]), (&json!(30), &json!(0), &Value::Null));
 
-    produce(&topic, records(1, 60).split_off(30)).await;
+    kafka::produced(&topic, records(1, 60).split_off(30)).await;
     kafka::delete_before(&topic, 0, 50).await;
     let mut worker = setup.start();
     halted(&setup, &worker, "retention_passed").await;
@@ -112,13 +107,13 @@ async fn what_retention_took_is_given_up_and_the_partition_flows_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_again_halts_until_it_is_reset() {
     let (database, topic, setup) = line().await;
-    produce(&topic, records(1, 20)).await;
+    kafka::produced(&topic, records(1, 20)).await;
     let mut worker = setup.start();
     stored(&database, &topic, 1).await;
     assert!(worker.stop().await.success());
 
     kafka::make_again(&topic, 1).await;
-    produce(&topic, records(1, 45).split_off(15)).await; // 30 records: position 20 would be plausible
+    kafka::produced(&topic, records(1, 45).split_off(15)).await; // 30 records: position 20 would be plausible
     let mut worker = setup.start();
     halted(&setup, &worker, "topic_recreated").await;
     let moved = order(&setup, &topic, "reset", &["--to", "earliest"]);
@@ -135,7 +130,7 @@ async fn a_topic_made_again_halts_until_it_is_reset() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_of_an_idle_topic_is_noticed_and_read_again() {
     let (database, topic, setup) = line().await;
-    produce(&topic, records(1, 40)).await;
+    kafka::produced(&topic, records(1, 40)).await;
     let mut worker = setup.start();
     stored(&database, &topic, 1).await;
     let before = database.digest("readable_odds").await;
@@ -185,7 +180,7 @@ async fn a_reset_of_an_idle_topic_is_noticed_and_read_again() {
 async fn too_many_dead_letters_halt_until_resumed() {
     let (database, topic, setup) = line().await;
     let bad = (0..300).map(|number| Record::of(&format!("bad-{number}"), "{"));
-    produce(&topic, bad.chain(records(1, 5)).collect()).await;
+    kafka::produced(&topic, bad.chain(records(1, 5)).collect()).await;
     let mut worker = setup.start();
     halted(&setup, &worker, "dead_letter_budget").await;
     assert_eq!(database.number("select count(*) from dead_letters").await, 0, "nothing is flushed");
@@ -228,7 +223,7 @@ async fn dead_letters_are_shown_redriven_discarded_and_pruned() {
         bad["data"]["outcomes"][0]["price_american"] = json!(50);
         events[second] = Record::of("test:game-0", bad.to_string());
     }
-    produce(&topic, events).await;
+    kafka::produced(&topic, events).await;
     let mut worker = setup.start();
     stored(&database, &topic, 1).await;
     assert!(worker.stop().await.success());

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::kafka::{self, Record};
+use crate::support::kafka;
 use crate::support::matchday::{HOSTILE_TEAM, broken, games, poll};
 use crate::support::postgres::Database;
 use crate::support::scenes::{get, stored};
@@ -29,16 +29,10 @@ impl Scene {
         let worker = setup.start();
         let address = worker.address().await;
         let scene = Self { database, worker, address, odds, games: games_topic, _setup: setup };
-        scene.produce(&scene.games, games()).await;
-        scene.produce(&scene.odds, (0..polls).flat_map(poll).chain(broken(0)).collect()).await;
+        kafka::produced(&scene.games, games()).await;
+        kafka::produced(&scene.odds, (0..polls).flat_map(poll).chain(broken(0)).collect()).await;
         scene.stored().await;
         scene
-    }
-
-    async fn produce(&self, topic: &str, records: Vec<Record>) {
-        let topic = topic.to_owned();
-        let produce = move || kafka::produce(&kafka::brokers(), &topic, &records);
-        tokio::task::spawn_blocking(produce).await.expect("produced");
     }
 
     async fn stored(&self) {
@@ -144,7 +138,7 @@ async fn an_open_page_is_told_what_moves() {
     hear(&mut stream, &mut heard, |heard| heard.contains("\"letters\":")).await;
     assert!(heard.contains("text/event-stream"), "{heard}");
     let before = heard.len();
-    scene.produce(&scene.odds, (5..25).flat_map(poll).collect()).await;
+    kafka::produced(&scene.odds, (5..25).flat_map(poll).collect()).await;
     scene.stored().await;
     hear(&mut stream, &mut heard, |heard| {
         heard[before..].contains("\"batches\":") && heard[before..].contains("\"now\":")
@@ -180,7 +174,7 @@ async fn who_comes_when_every_place_is_taken_is_told_so_and_the_line_flows_on() 
     let answer = scene.get("/events").await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after"), "{answer}");
     assert!(scene.get("/").await.starts_with("HTTP/1.1 200"));
-    scene.produce(&scene.odds, (5..10).flat_map(poll).collect()).await;
+    kafka::produced(&scene.odds, (5..10).flat_map(poll).collect()).await;
     scene.stored().await;
     scene.end().await;
 }

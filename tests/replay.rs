@@ -206,9 +206,7 @@ async fn it_gives_way_while_live_consumption_is_behind() {
     let day = Day::stored("").await;
     let original = day.database.digest("day").await;
     day.lose_a_minute().await;
-    let (brokers, to) = (kafka::brokers(), day.topic.clone());
-    let behind: Vec<Record> = (0..500).map(live_record).collect();
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &behind)).await.expect("produced");
+    kafka::produced(&day.topic, (0..500).map(live_record).collect()).await;
 
     let replay = Running::start(&day.setup, &day.replay(&["--max-lag", "100"]));
     replay
@@ -349,10 +347,9 @@ async fn offsets_and_observed_times_narrow_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_cannot_go_on_fails_it_and_the_same_command_tries_again() {
     let day = Day::stored("[topics.odds.dead_letters]\nmax_consecutive = 2").await;
-    let (brokers, to) = (kafka::brokers(), day.topic.clone());
     let bad: Vec<Record> = (0..5).map(|_| Record { partition: Some(0), ..Record::of("bad", "{") }).collect();
     let first = kafka::end(&day.topic, 0);
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &bad)).await.expect("produced");
+    kafka::produced(&day.topic, bad).await;
     let range = format!("0:{first}-{}", first + 5);
     let args = ["replay", "--topic", &day.topic, "--offsets", &range, "--json"];
     let failed = day.setup.run(&args);
@@ -385,9 +382,8 @@ async fn older_states_of_games_do_not_come_back() {
                      "home_score": score, "away_score": 0},
         })
     };
-    let (brokers, to) = (kafka::brokers(), topic.clone());
     let states: Vec<Record> = (0..9).map(|n| Record::of("test:g", state(n, n as i64).to_string())).collect();
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &states)).await.expect("produced");
+    kafka::produced(&topic, states).await;
     let mut worker = setup.start();
     crate::support::scenes::stored(&database, &topic, 1).await;
     assert!(worker.stop().await.success());

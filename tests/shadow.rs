@@ -6,11 +6,6 @@ use crate::support::postgres::Database;
 use crate::support::scenes::{clean, get, odds, records};
 use crate::support::worker::{Setup, Worker, command, spawn};
 
-async fn produce(topic: &str, records: Vec<Record>) {
-    let (brokers, topic) = (kafka::brokers(), topic.to_owned());
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &topic, &records)).await.expect("produced");
-}
-
 fn start_shadow(setup: &Setup) -> Worker {
     let mut shadow = command(&setup.file());
     shadow.args(["run", "--shadow"]);
@@ -49,7 +44,7 @@ async fn it_tells_and_changes_nothing(database: Database) {
         partition: Some(i32::try_from(number % 2).expect("small")),
         ..record
     };
-    produce(&topic, records(10, 20).into_iter().enumerate().map(spread).collect()).await;
+    kafka::produced(&topic, records(10, 20).into_iter().enumerate().map(spread).collect()).await;
     let mut live = setup.start();
     until_settled(&live, "live", "applied", 200).await;
     assert!(live.stop().await.success());
@@ -57,7 +52,7 @@ async fn it_tells_and_changes_nothing(database: Database) {
     // What the live group has not stored yet: new quotes, some that are stored already, and records that nobody can use.
     let later = records(10, 40).split_off(190);
     let bad = (0..3).map(|number| Record::of(&format!("bad-{number}"), "{"));
-    produce(&topic, later.into_iter().chain(bad).enumerate().map(spread).collect()).await;
+    kafka::produced(&topic, later.into_iter().chain(bad).enumerate().map(spread).collect()).await;
     let before = everything(&database).await;
     let mut shadow = start_shadow(&setup);
     until_settled(&shadow, "shadow", "applied", 210).await;

@@ -41,11 +41,6 @@ impl Scene {
         Self { postgres, database, topic, partitions, setup }
     }
 
-    async fn produce(&self, all: Vec<Record>) {
-        let (brokers, topic) = (self.setup.brokers.clone(), self.topic.clone());
-        tokio::task::spawn_blocking(move || kafka::produce(&brokers, &topic, &all)).await.expect("produced");
-    }
-
     fn ends(&self) -> i64 {
         (0..self.partitions).map(|partition| kafka::end(&self.topic, partition)).sum()
     }
@@ -185,7 +180,7 @@ async fn spool_and_end(scene: &mut Scene, more: Vec<Record>) {
     logged(&worker, "partition claimed", usize::try_from(scene.partitions).expect("a number")).await;
     scene.postgres.stop_immediate().await;
     let expected = more.len() as f64;
-    scene.produce(more).await;
+    kafka::produced(&scene.topic, more).await;
     until_metric(&worker, "ledgerline_spooled_records_total", |records| records >= expected).await;
     assert!(worker.stop().await.success());
 }
@@ -202,7 +197,7 @@ fn waiting(scene: &Scene, args: &[&str]) -> (Option<i32>, Vec<Value>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn drain_moves_what_a_dead_worker_left_and_a_second_one_changes_nothing() {
     let mut scene = Scene::new(2, 16).await;
-    scene.produce(records(20, 20)).await;
+    kafka::produced(&scene.topic, records(20, 20)).await;
     spool_and_end(&mut scene, records(20, 60).split_off(400)).await;
     scene.postgres.start_again().await;
 
@@ -228,12 +223,12 @@ async fn drain_moves_what_a_dead_worker_left_and_a_second_one_changes_nothing() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_spool_has_is_stored_although_kafka_has_deleted_it() {
     let mut scene = Scene::new(1, 16).await;
-    scene.produce(records(10, 10)).await;
+    kafka::produced(&scene.topic, records(10, 10)).await;
     spool_and_end(&mut scene, records(10, 30).split_off(100)).await;
     kafka::delete_before(&scene.topic, 0, 250).await;
     scene.postgres.start_again().await;
     let mut worker = scene.setup.start();
-    scene.produce(records(10, 32).split_off(300)).await;
+    kafka::produced(&scene.topic, records(10, 32).split_off(300)).await;
     scene.stored().await;
     assert!(worker.stop().await.success());
     assert_eq!(scene.database.number("select count(*) from odds").await, 640);
@@ -245,7 +240,7 @@ async fn what_only_the_spool_has_is_stored_although_kafka_has_deleted_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_worker_has_stored_meanwhile_is_dropped_and_only_the_rest_is_written() {
     let mut scene = Scene::new(1, 16).await;
-    scene.produce(records(10, 10)).await;
+    kafka::produced(&scene.topic, records(10, 10)).await;
     spool_and_end(&mut scene, records(10, 40).split_off(100)).await;
     scene.postgres.start_again().await;
     // It has no spool: it reads the same records from Kafka, and is killed in the middle of what the spool holds.
@@ -265,7 +260,7 @@ async fn what_another_worker_has_stored_meanwhile_is_dropped_and_only_the_rest_i
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_has_spooled_and_lost_to_another_one_is_stored_all_the_same() {
     let mut scene = Scene::new(2, 16).await;
-    scene.produce(records(20, 10)).await;
+    kafka::produced(&scene.topic, records(20, 10)).await;
     spool_and_end(&mut scene, records(20, 40).split_off(200)).await;
     for partition in 0..2 {
         kafka::delete_before(&scene.topic, partition, kafka::end(&scene.topic, partition) - 1).await;
@@ -302,7 +297,7 @@ fn damage(file: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_segment_is_read_from_kafka_and_an_operators_pause_is_heeded() {
     let mut scene = Scene::new(1, 16).await;
-    scene.produce(records(10, 10)).await;
+    kafka::produced(&scene.topic, records(10, 10)).await;
     spool_and_end(&mut scene, records(10, 60).split_off(100)).await;
     let file = scene.setup.folder.path().join("spool.db");
     damage(&file);
@@ -335,7 +330,7 @@ async fn position(scene: &Scene, partitions: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_partitions_wait_in_the_spool_and_all_others_come_out_of_it() {
     let mut scene = Scene::new(5, 16).await;
-    scene.produce(records(20, 10)).await;
+    kafka::produced(&scene.topic, records(20, 10)).await;
     spool_and_end(&mut scene, records(20, 40).split_off(200)).await;
     scene.postgres.start_again().await;
     for partition in ["0", "1", "2"] {
@@ -358,7 +353,7 @@ async fn paused_partitions_wait_in_the_spool_and_all_others_come_out_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_operator_gave_up_stays_in_the_spool_and_is_told() {
     let mut scene = Scene::new(1, 16).await;
-    scene.produce(records(10, 10)).await;
+    kafka::produced(&scene.topic, records(10, 10)).await;
     spool_and_end(&mut scene, records(10, 30).split_off(100)).await;
     scene.postgres.start_again().await;
     let to = ["--partition", "0", "--to", "300", "--reason", "a test"];

@@ -137,7 +137,6 @@ async fn a_paused_partition_stands_still_over_a_restart_and_all_others_flow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_topic_holds_no_replay_back_and_what_cannot_be_read_changes_nothing() {
     let line = Line::new().await;
-    let (brokers, to) = (kafka::brokers(), line.topic.clone());
     let before: Vec<Record> = records(30, 20)
         .into_iter()
         .enumerate()
@@ -146,7 +145,7 @@ async fn a_paused_topic_holds_no_replay_back_and_what_cannot_be_read_changes_not
             ..record
         })
         .collect();
-    tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &before)).await.expect("produced");
+    kafka::produced(&line.topic, before).await;
     let mut worker = line.setup.start();
     stored(&line.database, &line.topic, 3).await;
     line.switch("pause", &[]);

@@ -28,8 +28,7 @@ impl Emptied {
         let extra = "[topics.odds.batch]\nrows = 10\nage_ms = 20\n[workflows]\nenabled = true\npoll_ms = 100";
         let setup = Setup::new(&database.url, &[("odds", &topic)]).with(extra);
         setup.must(&["migrate", "up"]);
-        let (brokers, to, all) = (kafka::brokers(), topic.clone(), records(1, 300));
-        tokio::task::spawn_blocking(move || kafka::produce(&brokers, &to, &all)).await.expect("produced");
+        kafka::produced(&topic, records(1, 300)).await;
         let mut worker = setup.start();
         crate::support::scenes::stored(&database, &topic, 1).await;
         assert!(worker.stop().await.success());

@@ -26,12 +26,6 @@ fn record(number: usize) -> Record {
     records.swap_remove(number % 30)
 }
 
-async fn produce(topic: &str, records: Vec<Record>) {
-    let topic = topic.to_owned();
-    let produce = move || kafka::produce(&kafka::brokers(), &topic, &records);
-    tokio::task::spawn_blocking(produce).await.expect("produced");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_moves_is_drawn_and_can_be_used() {
     let database = Database::postgres().await;
@@ -40,8 +34,8 @@ async fn the_page_moves_is_drawn_and_can_be_used() {
     setup.must(&["migrate", "up"]);
     let mut worker = setup.start();
     let address = worker.address().await;
-    produce(&of_games, games()).await;
-    produce(&odds, (0..60).flat_map(poll).chain(broken(0)).chain(broken(1)).collect()).await;
+    kafka::produced(&of_games, games()).await;
+    kafka::produced(&odds, (0..60).flat_map(poll).chain(broken(0)).chain(broken(1)).collect()).await;
     stored(&database, &odds, 2).await;
     stored(&database, &of_games, 1).await;
 

@@ -46,12 +46,8 @@ async fn answers_as_the_document_says(database: Database) {
         EventKind::ALL.iter().map(|kind| setup.must(&["schema", "samples", kind.name()])).collect();
     std::fs::write(&file, samples).expect("written");
     setup.must(&["publish", &file.display().to_string()]);
-    let of_odds = topics[0].1.clone();
-    let produce = move || {
-        let bad = kafka::Record::of("bad", "{");
-        kafka::produce(&kafka::brokers(), &of_odds, &[records(2, 50), vec![bad]].concat());
-    };
-    tokio::task::spawn_blocking(produce).await.expect("produced");
+    let bad = kafka::Record::of("bad", "{");
+    kafka::produced(&topics[0].1, [records(2, 50), vec![bad]].concat()).await;
     let mut worker = setup.start();
     let address = worker.control_address().await;
     let store = database.store().await;

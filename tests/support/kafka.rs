@@ -131,6 +131,13 @@ pub fn produce(brokers: &str, topic: &str, records: &[Record]) {
     producer.flush(PATIENCE).expect("every record is acknowledged");
 }
 
+/// Produces the records to the services' own brokers, off the thread.
+pub async fn produced(topic: &str, records: Vec<Record>) {
+    let topic = topic.to_owned();
+    let producing = tokio::task::spawn_blocking(move || produce(&brokers(), &topic, &records));
+    producing.await.expect("produced");
+}
+
 /// Produces the records in one transaction, and commits or aborts it. Blocks.
 pub fn produce_in_transaction(topic: &str, records: &[Record], commit: bool) {
     let producer: BaseProducer = ClientConfig::new()

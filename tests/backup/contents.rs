@@ -1,0 +1,123 @@
+//! What is in a backup comes back as it was, and what machines read of one stays as it is.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{filled, json_of, methods, number, on, place};
+use crate::support::postgres::{Database, connect};
+use crate::support::worker::Setup;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_and_every_number_comes_back() {
+    for sqlite in [false, true] {
+        let new = async || if sqlite { Database::sqlite() } else { Database::postgres().await };
+        let database = new().await;
+        let setup = filled(&database).await;
+        let rows: Vec<Vec<&str>> = match methods(&setup, &database).await {
+            [] => vec![vec![]],
+            methods => methods.iter().map(|method| vec!["--method", *method]).collect(),
+        };
+        for method in rows {
+            let (_folder, backup) = place();
+            setup.must(&[&["db", "backup", &backup], &method[..]].concat());
+            let restored = new().await;
+            on(&setup, &restored).must(&["db", "restore", &backup]);
+            let contents = async |database: &Database| {
+                let mut contents = database.contents().await;
+                contents.retain(|line| !line.starts_with("__diesel")); // when each migration ran
+                contents
+            };
+            assert_eq!(contents(&restored).await, contents(&database).await, "{method:?}");
+            assert_eq!(restored.catalog_text().await, database.catalog_text().await, "{method:?}");
+            // A number that was given out once, for a rule that is gone, is not given to another one.
+            let next = "insert into alert_rules (name, keywords, field, enabled, created_at, updated_at) \
+                        select 'new', keywords, field, enabled, created_at, updated_at from alert_rules";
+            restored.change(next).await;
+            let expected = if database.is_sqlite() { 2 } else { 3 };
+            assert_eq!(number(&restored, "(select max(id) from alert_rules)").await, expected, "{method:?}");
+            restored.drop_now().await;
+        }
+        database.drop_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_schema_comes_back_as_it_was_and_is_migrated_then() {
+    let any = Database::postgres().await;
+    let setup = Setup::new(&any.url, &[]);
+    setup.must(&["migrate", "up"]);
+    for methods in [methods(&setup, &any).await, &["sqlite"]] {
+        for method in methods {
+            let sqlite = *method == "sqlite";
+            let new = async || if sqlite { Database::sqlite() } else { Database::postgres().await };
+            let (database, restored, (_folder, backup)) = (new().await, new().await, place());
+            let setup = Setup::new(&database.url, &[]);
+            setup.must(&["migrate", "up"]);
+            let newest = database.catalog_text().await;
+            setup.must(&["migrate", "down"]);
+            let how = if sqlite { vec![] } else { vec!["--method", *method] };
+            setup.must(&[&["db", "backup", &backup], &how[..]].concat());
+            let again = on(&setup, &restored);
+            assert!(again.must(&["db", "restore", &backup]).contains("migrate up"), "{method}");
+            assert_eq!(restored.catalog_text().await, database.catalog_text().await, "{method}");
+            again.must(&["migrate", "up"]);
+            assert_eq!(restored.catalog_text().await, newest, "{method}");
+            restored.drop_now().await;
+            database.drop_now().await;
+        }
+    }
+    any.drop_now().await;
+}
+
+/// Paths of all fields, each once.
+fn fields(value: &Value, path: &str, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(object) => object.iter().for_each(|(key, value)| {
+            let dot = if path.is_empty() { "" } else { "." };
+            fields(value, &format!("{path}{dot}{key}"), found);
+        }),
+        Value::Array(values) => values.iter().for_each(|value| fields(value, &format!("{path}[]"), found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+fn listed(value: &Value) -> String {
+    let mut found = std::collections::BTreeSet::new();
+    fields(value, "", &mut found);
+    found.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_machines_read_stays_as_it_is() {
+    let database = Database::postgres().await;
+    let setup = filled(&database).await;
+    let position = "insert into partition_offsets (consumer_group, topic, partition, lineage_id, start_offset, next_offset) \
+                    values ('g', 'odds', 0, 1, 0, 2)";
+    connect(&database.url).await.batch_execute(position).await.expect("a position");
+    let (_folder, backup) = place();
+    let told = json_of(&setup.must(&["db", "backup", &backup, "--json", "--method", "copy"]));
+    let at = "positions[].cluster_id positions[].epoch positions[].group positions[].lineage_id positions[].next_offset \
+              positions[].partition positions[].topic positions[].topic_id";
+    assert_eq!(
+        listed(&told),
+        format!("bytes files folder method {at} rows schema seconds server store tables taken_at")
+    );
+    assert_eq!((&told["rows"], &told["tables"], &told["files"]), (&json!(8), &json!(22), &json!(22)));
+    let manifest = json_of(&std::fs::read_to_string(Path::new(&backup).join("manifest.json")).expect("read"));
+    let held = at.replace("positions", "holds.positions");
+    assert_eq!(
+        listed(&manifest),
+        format!(
+            "copied[].columns[] copied[].name copied[].numbered[] files[].bytes files[].name files[].sha256 format {held} \
+             holds.schema holds.tables[].name holds.tables[].rows method product server store taken_at"
+        )
+    );
+    let restored = Database::postgres().await;
+    let told = json_of(&on(&setup, &restored).must(&["db", "restore", &backup, "--json"]));
+    assert_eq!(listed(&told), format!("folder method migrate {at} rows schema seconds tables taken_at"));
+    restored.drop_now().await;
+    database.drop_now().await;
+}
