@@ -1,7 +1,7 @@
 //! An outage of the database that a spool bridges, on real servers: ingest goes on, nothing is lost or doubled, whoever dies in
 //! between. Many faults at once are the business of `tests/chaos`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -9,12 +9,12 @@ use diesel::{Connection, SqliteConnection};
 use ledgerline_worker::config::Config;
 use serde_json::{Value, json};
 
-use crate::support::eventually;
 use crate::support::kafka::{self, Load, Record};
 use crate::support::postgres::Database;
 use crate::support::scenes::{clean, get, load, logged, outage, records, some_progress, stored};
 use crate::support::servers::Postgres;
 use crate::support::worker::{Setup, Worker};
+use crate::support::{eventually, unique};
 
 /// A worker with a spool, its database on a server of the test's own.
 struct Scene {
@@ -280,11 +280,58 @@ async fn what_a_worker_has_spooled_and_lost_to_another_one_is_stored_all_the_sam
 
 /// A worker of the same group that leaves everything in Kafka.
 fn without_spool(scene: &Scene, more: &str) -> Worker {
-    let file = scene.setup.folder.path().join("without-spool.toml");
+    crate::support::worker::start(&altered(scene, "on_outage = \"spool\"", "on_outage = \"wait\"", more))
+}
+
+/// Another configuration file: this text instead of that one, and some more.
+fn altered(scene: &Scene, that: &str, this: &str, more: &str) -> PathBuf {
+    let file = scene.setup.folder.path().join(format!("{}.toml", unique("altered")));
     let text = std::fs::read_to_string(scene.setup.file()).expect("the configuration");
-    let text = text.replace("on_outage = \"spool\"", "on_outage = \"wait\"");
-    std::fs::write(&file, text + more).expect("written");
-    crate::support::worker::start(&file)
+    assert!(text.contains(that), "{text}");
+    std::fs::write(&file, text.replace(that, this) + more).expect("written");
+    file
+}
+
+/// The group gives the partitions of one that leaves to the other, which goes on into its own spool, and back again.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_come_and_go_in_an_outage_lose_and_double_nothing() {
+    let mut scene = Scene::new(4, 64).await;
+    let first = scene.setup.start();
+    let other = altered(&scene, "spool.db", "other-spool.db", "");
+    let mut second = crate::support::worker::start(&other);
+    logged(&second, "partition claimed", 2).await;
+    let load = Load::start(&scene.setup.brokers, &scene.topic, 2_000, load);
+    some_progress(&scene.database, 10_000).await;
+    scene.postgres.stop_immediate().await;
+    until_metric(&second, "ledgerline_spooled_records_total", |records| records > 500.0).await;
+    let assigned = first.log().matches("partitions assigned").count();
+    assert!(second.stop().await.success());
+    logged(&first, "partitions assigned", assigned + 1).await;
+    let before = ingested(&first).await;
+    until_metric(&first, "ledgerline_spooled_records_total", |records| records > before + 2_000.0).await;
+    let mut second = crate::support::worker::start(&other);
+    until_metric(&second, "ledgerline_spooled_records_total", |records| records > 500.0).await;
+    scene.postgres.start_again().await;
+    until_metric(&second, "ledgerline_spool_segments", |segments| segments == 0.0).await;
+    scene.all_is_stored(first, load).await;
+    assert!(second.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_spooled_for_a_group_that_has_another_name_by_now_is_stored_for_it() {
+    let mut scene = Scene::new(1, 16).await;
+    kafka::produced(&scene.topic, records(10, 10)).await;
+    spool_and_end(&mut scene, records(10, 30).split_off(100)).await;
+    scene.postgres.start_again().await;
+    let group = format!("\"{}\"", scene.setup.group);
+    let renamed = altered(&scene, &group, &format!("\"{}\"", unique("group")), "");
+    let mut worker = crate::support::worker::start(&renamed);
+    scene.stored().await;
+    until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
+    assert!(worker.stop().await.success());
+    let both = "select count(*) from partition_offsets where next_offset = 300";
+    assert_eq!(scene.database.number(both).await, 2);
+    assert_eq!(scene.database.number("select count(*) from odds").await, 600);
 }
 
 /// Spoils every segment of a spool that nobody has open.
@@ -415,6 +462,12 @@ async fn one_process_has_the_spool() {
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("cannot open the spool") && said.contains("spool.db"), "{said}");
     assert!(worker.stop().await.success());
+    // One that is not there is not an empty one: somebody looks in the wrong place.
+    std::fs::remove_file(scene.setup.folder.path().join("spool.db")).expect("removed");
+    let refused = scene.setup.run(&["drain"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("there is no spool /") && said.contains("store.spool_file"), "{said}");
 }
 
 #[test]

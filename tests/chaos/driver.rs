@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
 use crate::faults::{DATABASE, Fault, MEMBERS};
+use crate::fleet::Spools;
 use crate::pass;
 use crate::world::World;
 
@@ -14,12 +15,39 @@ const MISFITS: usize = 3;
 /// Strikes until the time is over. Everything is as before when it returns.
 pub async fn run(world: &World, span: Duration) {
     let end = Instant::now() + span;
-    tokio::join!(lane(world, &MEMBERS, 1, end), lane(world, &DATABASE, 2, end));
+    tokio::join!(lane(world, &MEMBERS, 1, end, None), lane(world, &DATABASE, 2, end, first(world)));
 }
 
-async fn lane(world: &World, faults: &[(Fault, &'static str, usize, u64)], salt: u64, end: Instant) {
+/// What happens to the database first: where the workers have spools, one of the faults that are about them, in turns.
+fn first(world: &World) -> Option<Fault> {
+    match world.spools? {
+        Spools::Small => Some(Fault::SpoolFull),
+        Spools::Large => {
+            let all = [
+                Fault::KillWhileSpooling,
+                Fault::KillWhileDraining,
+                Fault::AwayWhileDraining,
+                Fault::RebalanceWhileSpooling,
+            ];
+            let turn = usize::try_from(world.seed / 4).ok()? % all.len();
+            Some(all[turn])
+        }
+    }
+}
+
+async fn lane(
+    world: &World,
+    faults: &[(Fault, &'static str, usize, u64)],
+    salt: u64,
+    end: Instant,
+    first: Option<Fault>,
+) {
     let mut dice = Dice::new(world.seed, salt);
-    let mut deck = Vec::new();
+    let mut deck = shuffled(faults, &mut dice);
+    if let Some(at) = deck.iter().position(|(fault, ..)| Some(*fault) == first) {
+        let last = deck.len() - 1;
+        deck.swap(at, last); // the next one is taken from there
+    }
     let mut tries = 0;
     while tries < MISFITS {
         let Some((fault, name, about)) = deck.pop() else {

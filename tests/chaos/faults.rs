@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::dice::Dice;
 use crate::world::World;
-use crate::{database_faults as database, member_faults as member};
+use crate::{database_faults as database, member_faults as member, spool_faults as spool};
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,11 @@ pub enum Fault {
     BrokerRestart,
     PostgresStop,
     PostgresAway,
+    KillWhileSpooling,
+    KillWhileDraining,
+    AwayWhileDraining,
+    RebalanceWhileSpooling,
+    SpoolFull,
     TerminateSessions,
     CutBeforeCommit,
     CutAfterCommit,
@@ -36,10 +41,11 @@ pub enum Fault {
 }
 
 use Fault::{
-    BlackHole, BrokerKill, BrokerRestart, CutAfterCommit, CutBeforeCommit, CutCommitAnswer, OperatorReset,
-    PostgresAway, PostgresStop, ReadOnly, RebalanceStorm, RefuseConnections, RollingRestart, RowLock,
-    SlotsExhausted, SlowDatabase, TerminateSessions, WorkerKill, WorkerPauseInTransaction, WorkerPauseLong,
-    WorkerPauseShort,
+    AwayWhileDraining, BlackHole, BrokerKill, BrokerRestart, CutAfterCommit, CutBeforeCommit,
+    CutCommitAnswer, KillWhileDraining, KillWhileSpooling, OperatorReset, PostgresAway, PostgresStop,
+    ReadOnly, RebalanceStorm, RebalanceWhileSpooling, RefuseConnections, RollingRestart, RowLock,
+    SlotsExhausted, SlowDatabase, SpoolFull, TerminateSessions, WorkerKill, WorkerPauseInTransaction,
+    WorkerPauseLong, WorkerPauseShort,
 };
 
 /// Each fault, its name, how many cards of it are in its lane's deck, and about how many seconds it takes.
@@ -55,9 +61,14 @@ pub const MEMBERS: [(Fault, &str, usize, u64); 8] = [
 ];
 
 /// The same for the database.
-pub const DATABASE: [(Fault, &str, usize, u64); 13] = [
+pub const DATABASE: [(Fault, &str, usize, u64); 18] = [
     (PostgresStop, "PostgreSQL stopped at once", 1, 4),
-    (PostgresAway, "PostgreSQL away, longer than a spool waits", 2, 6),
+    (PostgresAway, "PostgreSQL away, longer than a spool waits", 1, 6),
+    (KillWhileSpooling, "worker killed while it spools", 1, 8),
+    (KillWhileDraining, "worker killed while it drains", 1, 12),
+    (AwayWhileDraining, "PostgreSQL away again while a worker drains", 1, 14),
+    (RebalanceWhileSpooling, "rebalance while workers spool", 1, 9),
+    (SpoolFull, "spool full", 1, 14),
     (TerminateSessions, "sessions terminated", 1, 4),
     (CutBeforeCommit, "cut before COMMIT", 1, 2),
     (CutAfterCommit, "cut after COMMIT", 2, 2),
@@ -91,6 +102,11 @@ impl Fault {
             BrokerRestart => member::broker_restart(world).await,
             PostgresStop => database::stop(world, dice, (0, 2_500)).await,
             PostgresAway => database::stop(world, dice, (3_000, 7_000)).await,
+            KillWhileSpooling => spool::kill_while_spooling(world, dice).await,
+            KillWhileDraining => spool::kill_while_draining(world, dice).await,
+            AwayWhileDraining => spool::away_while_draining(world, dice).await,
+            RebalanceWhileSpooling => spool::rebalance_while_spooling(world, dice).await,
+            SpoolFull => spool::full(world).await,
             TerminateSessions => database::terminate(world, dice).await,
             CutBeforeCommit | CutAfterCommit | CutCommitAnswer => database::cut(world, dice, self).await,
             BlackHole => database::hole(world, dice).await,

@@ -6,6 +6,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+
 use crate::proxy::Proxy;
 use crate::servers::{signal, spawn, tied};
 
@@ -16,6 +19,13 @@ const BACKOFF: Duration = Duration::from_millis(500);
 /// How often the workers are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How much goes into a worker's spool, in MiB: more than any outage brings, or so little that it fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spools {
+    Large = 64,
+    Small = 1,
+}
+
 /// What every worker's configuration says.
 pub struct Common {
     pub brokers: String,
@@ -23,7 +33,7 @@ pub struct Common {
     pub topic: String,
     pub database: String,
     /// Where batches wait while the database is away: one file for each worker. None waits in Kafka.
-    pub spools: Option<PathBuf>,
+    pub spools: Option<(PathBuf, Spools)>,
 }
 
 impl Common {
@@ -36,7 +46,8 @@ impl Common {
              statement_timeout_ms = 5000\nlock_timeout_ms = 2000\nidle_in_transaction_timeout_ms = 2000\n\
              [database.pool]\nsize = 6\ncheckout_timeout_ms = 2000\nconnect_timeout_ms = 2000\n\
              [http]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"info\"\n[shutdown]\ndrain_ms = 20000\n\
-             [topics.odds]\nname = \"{topic}\"\n[topics.odds.batch]\nrows = 200\nage_ms = 50\n\
+             [topics.odds]\nname = \"{topic}\"\n\
+             [topics.odds.dead_letters]\nmax_ratio = 0.2\n[topics.odds.batch]\nrows = 200\nage_ms = 50\n\
              [topics.games]\nenabled = false\n[topics.articles]\nenabled = false\n\
              [topics.sharp-signals]\nenabled = false\n[topics.betting-analyses]\nenabled = false\n"
         )
@@ -46,12 +57,17 @@ impl Common {
 impl Common {
     /// The configuration of one of the workers: its own spool is all that it does not share.
     fn worker(&self, index: usize, port: u16) -> String {
-        let spool = self.spools.as_ref().map(|folder| {
-            let file = folder.join(format!("spool-{index}.db"));
-            format!("[store]\non_outage = \"spool\"\nspool_after_ms = 500\nspool_mib = 64\nspool_file = {file:?}\n")
+        let spool = self.spools.as_ref().map(|(folder, size)| {
+            let file = spool(folder, index);
+            let mib = *size as u8;
+            format!("[store]\non_outage = \"spool\"\nspool_after_ms = 500\nspool_mib = {mib}\nspool_file = {file:?}\n")
         });
         self.file(port) + &spool.unwrap_or_default()
     }
+}
+
+fn spool(folder: &Path, index: usize) -> PathBuf {
+    folder.join(format!("spool-{index}.db"))
 }
 
 /// The binary with that configuration.
@@ -68,6 +84,8 @@ struct Slot {
     /// The driver has sent a signal that ends it.
     asked: bool,
     child: Option<Child>,
+    /// Of the last one that was started.
+    log: PathBuf,
     start_at: Instant,
 }
 
@@ -95,7 +113,8 @@ impl Fleet {
             std::fs::write(&config, common.worker(index, proxy.port())).expect("a configuration");
             proxies.push(proxy);
             let wanted = index < WORKERS;
-            slots.push(Slot { config, wanted, asked: false, child: None, start_at: Instant::now() });
+            let log = PathBuf::new();
+            slots.push(Slot { config, wanted, asked: false, child: None, log, start_at: Instant::now() });
         }
         let fleet = Arc::new(Self {
             folder: folder.to_owned(),
@@ -140,18 +159,22 @@ impl Fleet {
                 slot.start_at = Instant::now() + BACKOFF;
             }
             if slot.child.is_none() && slot.wanted && slot.start_at <= Instant::now() {
-                slot.child = Some(self.run(index, &slot.config));
+                slot.log = self.new_log(index);
+                slot.child = Some(run(&slot.config, &slot.log));
             }
         }
     }
 
-    fn run(&self, index: usize, config: &Path) -> Child {
+    fn new_log(&self, index: usize) -> PathBuf {
         let logs = std::fs::read_dir(&self.folder).expect("the folder").count();
-        let log =
-            std::fs::File::create(self.folder.join(format!("worker-{index}.{logs:04}.log"))).expect("a log");
-        let mut command = command(config);
-        command.arg("run").stdout(Stdio::null()).stderr(log);
-        spawn(command)
+        self.folder.join(format!("worker-{index}.{logs:04}.log"))
+    }
+
+    /// Where the worker serves HTTP, once it has said so.
+    pub fn address(&self, index: usize) -> Option<String> {
+        let log = std::fs::read_to_string(&self.slots()[index].log).ok()?;
+        let (_, rest) = log.split_once("\"address\":\"")?;
+        Some(rest.split_once('"')?.0.to_owned())
     }
 
     /// Sends a signal; one that ends the worker is noted as asked for. False where it does not run.
@@ -209,17 +232,35 @@ impl Fleet {
         wrong
     }
 
+    /// Puts so much beside what is in a spool that a few batches fill it. Its worker does not run.
+    #[expect(clippy::disallowed_methods, reason = "the file is filled from outside")]
+    pub fn fill_spool(&self, index: usize) {
+        let Ok(mut spool) = SqliteConnection::establish(&self.spool(index).to_string_lossy()) else { return };
+        let (most, left) = ((Spools::Small as u32) << 8, 32); // pages of 4 KiB
+        let _ = spool.batch_execute(&format!(
+            "create table if not exists ballast (bytes blob); \
+             insert into ballast select zeroblob(({most} - {left} - page_count) * 4096) from pragma_page_count \
+             where page_count < {most} - {left}"
+        ));
+    }
+
+    fn spool(&self, index: usize) -> PathBuf {
+        spool(&self.folder, index)
+    }
+
     /// What still waits in the workers' spools although the database has everything, after they have ended.
     pub fn left_in_spools(&self) -> Vec<String> {
         let configs: Vec<PathBuf> = self.slots().iter().map(|slot| slot.config.clone()).collect();
-        let left = configs.iter().enumerate().filter_map(|(index, config)| {
-            let output = command(config).args(["drain", "--json"]).output().expect("the command runs");
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-            let clean = output.status.success() && text(&output.stdout) == "[]";
-            (!clean).then(|| {
-                format!("drain of worker {index}: {} {}", text(&output.stdout), text(&output.stderr))
-            })
-        });
+        let spooled = |index: &usize| self.spool(*index).exists();
+        let left =
+            configs.iter().enumerate().filter(|(index, _)| spooled(index)).filter_map(|(index, config)| {
+                let output = command(config).args(["drain", "--json"]).output().expect("the command runs");
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+                let clean = output.status.success() && text(&output.stdout) == "[]";
+                (!clean).then(|| {
+                    format!("drain of worker {index}: {} {}", text(&output.stdout), text(&output.stderr))
+                })
+            });
         left.collect()
     }
 
@@ -227,6 +268,13 @@ impl Fleet {
     pub fn peak_mib(&self) -> u64 {
         *self.peak_kib.lock().expect("the peak") >> 10
     }
+}
+
+fn run(config: &Path, log: &Path) -> Child {
+    let log = std::fs::File::create(log).expect("a log");
+    let mut command = command(config);
+    command.arg("run").stdout(Stdio::null()).stderr(log);
+    spawn(command)
 }
 
 fn resident_kib(pid: u32) -> u64 {

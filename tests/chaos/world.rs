@@ -12,7 +12,7 @@ use rdkafka::client::DefaultClientContext;
 
 use crate::events::PARTITIONS;
 use crate::faults::Fault;
-use crate::fleet::{Common, Fleet, command};
+use crate::fleet::{Common, Fleet, Spools, command};
 use crate::servers::{Kafka, Postgres};
 use crate::sql::Sql;
 
@@ -53,6 +53,8 @@ pub struct World {
     /// The consumer group of the topic.
     pub group: String,
     pub fleet: Arc<Fleet>,
+    /// The workers' spools, where they have some.
+    pub spools: Option<Spools>,
     /// Whether an operator can set a position back.
     pub has_reset: bool,
     start: Instant,
@@ -77,7 +79,7 @@ impl World {
             group: group.clone(),
             topic: topic.clone(),
             database: database.clone(),
-            spools: spools(seed).then(|| folder.clone()),
+            spools: spools(seed).map(|size| (folder.clone(), size)),
         };
         std::fs::write(folder.join("direct.toml"), common.file(servers.postgres_port))
             .expect("a configuration");
@@ -93,6 +95,7 @@ impl World {
             group: format!("{group}.{topic}"),
             topic,
             fleet,
+            spools: spools(seed),
             has_reset,
             start: Instant::now(),
             timeline: Mutex::default(),
@@ -122,9 +125,13 @@ impl World {
     }
 }
 
-/// Whether the workers of this seed have spools: two of three do.
-fn spools(seed: u64) -> bool {
-    !seed.is_multiple_of(3)
+/// The spools of this seed's workers: every fourth has none, every fourth small ones.
+fn spools(seed: u64) -> Option<Spools> {
+    match seed % 4 {
+        0 => None,
+        1 => Some(Spools::Small),
+        _ => Some(Spools::Large),
+    }
 }
 
 fn cli(folder: &std::path::Path, arguments: &[&str]) -> Output {

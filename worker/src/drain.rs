@@ -21,6 +21,7 @@ use crate::config::{Config, Start, Topic};
 use crate::metrics::Mode;
 use crate::pace::Terms;
 use crate::progress::Progress;
+use crate::source::kafka::group_of;
 use crate::source::spooled::{Spooled, SpooledLog};
 use crate::spool::Emptying;
 use crate::stand_in::StandIn;
@@ -195,8 +196,8 @@ async fn is_paused(store: &Store, held: &Held) -> anyhow::Result<bool> {
 /// How what waits stood to the database the last time.
 type Before = BTreeMap<(String, Lineage), Standing>;
 
-/// Moves, from time to time, what this process has spooled and does not consume any more: the group gave the partition to another
-/// worker, which cannot see this spool. That one may read the same records from Kafka, and then they are only dropped here; where the
+/// Moves, from time to time, what this process has spooled and does not consume any more: the group has another name by now, or gave
+/// the partition to another worker, which cannot see this spool. That one may read the same records from Kafka, and then they are only dropped here; where the
 /// database stands still, Kafka may not have them any more, and they are written. For ever.
 pub async fn leftovers(config: Config, stand_in: StandIn, store: Store, lines: Arc<[Arc<Progress>]>) {
     let mut before = Before::new();
@@ -226,7 +227,8 @@ async fn move_leftovers(
 ) -> anyhow::Result<()> {
     let consumed = |held: &Held| {
         let line = lines.iter().find(|line| line.topic() == held.lineage.topic);
-        line.is_some_and(|line| line.partitions().contains_key(&held.lineage.partition))
+        let ours = held.group == group_of(&config.kafka, &held.lineage.topic);
+        ours && line.is_some_and(|line| line.partitions().contains_key(&held.lineage.partition))
     };
     let mut found = look(stand_in, store, Stored::Dropped).await?;
     let key = |held: &Held| (held.group.clone(), held.lineage.clone());

@@ -19,8 +19,10 @@ use crate::metrics;
 const OFTENEST: Duration = Duration::from_millis(100);
 /// And at least.
 const RAREST: Duration = Duration::from_secs(5);
-/// How long the database may take to say that it is there.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+/// How long the database may take to say that it is there, at least: as long as it may be away, where that is more.
+const SHORTEST_LOOK: Duration = Duration::from_secs(1);
+/// And at most.
+const LONGEST_LOOK: Duration = Duration::from_secs(4);
 /// How long it may take to say that it is back. A connection has its own bound, which is shorter.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -55,6 +57,7 @@ impl Outage {
 
     /// Looks whether the database takes batches, by a connection of its own. For ever; each time that it is back, `over` is called.
     pub async fn watch(&self, over: impl Fn()) {
+        let last_look = self.after.clamp(SHORTEST_LOOK, LONGEST_LOOK);
         let mut ticks = clock::ticks((self.after / 4).clamp(OFTENEST, RAREST));
         let (mut looked, mut away_since) = (Instant::now(), None);
         loop {
@@ -68,7 +71,7 @@ impl Outage {
                 continue;
             }
             let before = std::mem::replace(&mut looked, Instant::now());
-            away_since = match self.look(LAST_LOOK).await {
+            away_since = match self.look(last_look).await {
                 Look::TakesNone => away_since.or(Some(looked)),
                 Look::Silent if !self.breaker.answered_since(before) => away_since.or(Some(looked)),
                 Look::Takes | Look::Silent => None,

@@ -211,10 +211,13 @@ impl<S: Source> Pipeline<S> {
         }
     }
 
-    /// Tells the protocol that batches go to the spool from now on, or no more.
+    /// Tells the protocol that batches go to the spool from now on, or no more. A line that only empties it ends.
     fn look_for_outage(&mut self) {
         let Some(spool) = &self.claimant.spool else { return };
         let outage = spool.is_on();
+        if outage && spool.ends("the database is away again") {
+            return;
+        }
         if outage != self.protocol.is_outage() {
             self.feed(if outage { Event::Outage } else { Event::Recovered });
         }

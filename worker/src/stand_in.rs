@@ -4,6 +4,7 @@
 //! What must stay true: a process that starts while the database is away goes on only with partitions whose positions its spool
 //! knows; all others wait.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -84,13 +85,16 @@ impl StandIn {
         tokio::join!(self.outage.watch(|| health.database.store(true, Relaxed)), self.show(&topics));
     }
 
+    /// What waits for a topic that is no longer consumed is shown, too.
     async fn show(&self, topics: &[String]) {
+        let mut topics: BTreeSet<String> = topics.iter().cloned().collect();
         loop {
             let started = Instant::now();
             let bytes = std::fs::metadata(self.spool.path()).map_or(0, |file| file.len());
             metrics::spool_size(bytes, self.bytes_max);
             let held = self.spool.held().await.unwrap_or_default();
-            for topic in topics {
+            topics.extend(held.iter().map(|held| held.lineage.topic.clone()));
+            for topic in &topics {
                 let of_topic = held.iter().filter(|held| held.lineage.topic == *topic);
                 let (segments, records) = of_topic.fold((0, 0), |(segments, records), held| {
                     (segments + held.segments, records + held.records)

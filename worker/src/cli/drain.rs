@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use ledgerline_schema::store::Held;
 use serde_json::{Value, json};
@@ -33,16 +33,11 @@ pub struct DrainArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// The spool or the database cannot be had. What was moved until then is.
+/// The spool is not there, or it or the database cannot be had. What was moved until then is.
 pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
     let file = &config.store.spool_file;
-    if !file.exists() {
-        tell(format_args!("there is no spool {}: nothing waits", file.display()));
-        if args.json {
-            print_line(Value::Array(Vec::new()))?;
-        }
-        return Ok(Ending::Done);
-    }
+    let place = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+    ensure!(file.exists(), "there is no spool {}: store.spool_file says where it is", place.display());
     let store = connect(config).await?;
     let mut config = config.clone();
     config.store.on_outage = OnOutage::Spool; // it was, when the file was filled
