@@ -17,6 +17,7 @@ use ledgerline_schema::store::{
 };
 use tokio::time::timeout;
 
+use crate::blocking::blocking;
 use crate::breaker::Breaker;
 use crate::clock;
 use crate::config::Start;
@@ -313,13 +314,4 @@ impl Claimant {
         let position = |row: &PartitionState| Position { next_offset: row.next_offset, epoch: row.epoch };
         Some(rows.iter().map(|row| (row.partition, position(row))).collect())
     }
-}
-
-pub(crate) async fn blocking<T: Send + 'static, E>(
-    question: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> anyhow::Result<T>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    Ok(tokio::task::spawn_blocking(question).await.context("the question to Kafka panicked")??)
 }

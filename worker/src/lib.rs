@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod bench;
+mod blocking;
 pub mod breaker;
 pub mod buffer;
 pub mod claim;

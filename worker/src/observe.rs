@@ -9,6 +9,7 @@ use ledgerline_schema::store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::backoff;
+use crate::blocking::blocking;
 use crate::clock;
 use crate::http::Health;
 use crate::metrics;
@@ -74,7 +75,7 @@ pub async fn measure_lag(pipeline: Arc<Progress>, log: Arc<KafkaLog>, mut waitin
     loop {
         ticks.tick().await;
         let question = Arc::clone(&log);
-        if let Ok(Ok(partitions)) = tokio::task::spawn_blocking(move || question.partitions()).await {
+        if let Ok(partitions) = blocking(move || question.partitions()).await {
             metrics::topic_partitions(pipeline.topic(), partitions.len());
         }
         let partitions = pipeline.partitions();
@@ -105,9 +106,9 @@ async fn measure(
 ) {
     let Some(next_offset) = progress.next_offset else { return };
     let question = Arc::clone(log);
-    let range = tokio::task::spawn_blocking(move || question.range(partition)).await;
+    let range = blocking(move || question.range(partition)).await;
     let still_ours = pipeline.partitions().contains_key(&partition);
-    if let (Ok(Ok(range)), true) = (range, still_ours) {
+    if let (Ok(range), true) = (range, still_ours) {
         pipeline.measured(partition, range.high);
         metrics::lag(pipeline.topic(), partition, next_offset, range.high);
     }
@@ -117,14 +118,13 @@ async fn measure(
 pub async fn await_kafka(log: Arc<KafkaLog>, health: Arc<Health>) {
     for attempt in 0.. {
         let question = Arc::clone(&log);
-        match tokio::task::spawn_blocking(move || question.exists()).await {
-            Ok(Ok(true)) => return health.kafka.store(true, Relaxed),
-            Ok(Ok(false)) => {
+        match blocking(move || question.exists()).await {
+            Ok(true) => return health.kafka.store(true, Relaxed),
+            Ok(false) => {
                 health.kafka.store(true, Relaxed);
                 tracing::warn!(kafka.topic = log.topic(), "the topic does not exist yet");
             }
-            Ok(Err(error)) => tracing::warn!(kafka.topic = log.topic(), %error, "waiting for Kafka"),
-            Err(error) => tracing::error!(%error, "the question to Kafka panicked"),
+            Err(error) => tracing::warn!(kafka.topic = log.topic(), %error, "waiting for Kafka"),
         }
         tokio::time::sleep(backoff::pause(attempt)).await;
     }

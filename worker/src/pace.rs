@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use ledgerline_schema::store::{LogRange, Store, Switch};
 use serde::Serialize;
 
+use crate::blocking::blocking;
 use crate::buffer::Observed;
 use crate::clock;
 use crate::metrics;
+use crate::source::SourceError;
 use crate::source::kafka::KafkaLog;
 use crate::sync::lock;
 
@@ -160,17 +162,17 @@ async fn live_lag(store: &Store, group: &str, log: &Arc<KafkaLog>) -> Option<i64
     let next: BTreeMap<i32, i64> =
         positions.into_iter().map(|(partition, at)| (partition, at.next_offset)).collect();
     let (log, topic) = (Arc::clone(log), log.topic().to_owned());
-    let ranges = tokio::task::spawn_blocking(move || {
+    let ranges = blocking(move || -> Result<Vec<_>, SourceError> {
         let partitions = log.partitions()?;
         partitions.into_iter().map(|partition| Ok((partition, log.range(partition)?))).collect()
     });
-    let ranges: Result<Vec<_>, crate::source::SourceError> = ranges.await.ok()?;
+    let ranges = ranges.await.ok()?;
     let behind = |(partition, range): (i32, LogRange)| {
         let next = next.get(&partition).copied().unwrap_or(range.low);
         (range.high - next).max(0)
     };
     let flows = |(partition, _): &(i32, LogRange)| Switch::pausing(&set, group, &topic, *partition).is_none();
-    Some(ranges.ok()?.into_iter().filter(flows).map(behind).sum())
+    Some(ranges.into_iter().filter(flows).map(behind).sum())
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use ledgerline_schema::store::{Lineage, LogRange, PartitionState};
 
-use crate::claim::{Claimant, blocking};
+use crate::blocking::blocking;
+use crate::claim::Claimant;
 use crate::dry_run::DryRun;
 use crate::protocol::Partition;
 

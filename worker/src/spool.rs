@@ -16,6 +16,7 @@ use ledgerline_schema::store::{
     Claim, ClaimAnswer, ClaimRequest, Lineage, PartitionState, Segment, Spool, WriteError, WriteJob,
 };
 
+use crate::blocking::blocking;
 use crate::clock;
 use crate::outage::Outage;
 use crate::protocol::{ClaimOutcome, Partition, PositionOutcome, WriteOutcome};
@@ -204,10 +205,9 @@ impl TopicSpool {
         let segment = Arc::new(segment);
         let (to, bytes) = (segment.to, Arc::clone(&segment));
         let read = move || Batch::from_segment(kind, bytes.format, &bytes.body, from, to);
-        let problem = match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(batch)) => return Ok(Some(batch)),
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic.to_string(),
+        let problem = match blocking(read).await {
+            Ok(batch) => return Ok(Some(batch)),
+            Err(error) => error.to_string(),
         };
         self.set_aside(claim.partition, lineage, &segment, &problem).await;
         Ok(None)

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use ledgerline_schema::time::UtcMicros;
 
+use crate::blocking::blocking;
 use crate::config::KafkaConfig;
 use crate::protocol::Partition;
 use crate::source::kafka::group_of;
@@ -62,8 +62,7 @@ impl Waiting {
                 Arc::clone(self.survey.insert(survey))
             }
         };
-        let asked = tokio::task::spawn_blocking(move || survey.timestamps(&at, LOOK_TIMEOUT));
-        Ok(asked.await.context("the question to Kafka panicked")??)
+        blocking(move || survey.timestamps(&at, LOOK_TIMEOUT)).await
     }
 }
 

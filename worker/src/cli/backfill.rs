@@ -9,6 +9,7 @@ use ledgerline_schema::workflow::{Backfill, InputFile, Parameters};
 
 use super::Ending;
 use super::attended::{Manner, carry_out};
+use crate::blocking::blocking;
 use crate::config::Config;
 use crate::formats::Format;
 use crate::formats::events::sha256;
@@ -37,7 +38,7 @@ pub struct BackfillArgs {
 pub async fn backfill(config: &Config, args: BackfillArgs) -> anyhow::Result<Ending> {
     let manner = Manner { dry_run: args.dry_run, json: args.json, attended: true };
     let format = args.format.to_possible_value().context("a format without a name")?.get_name().to_owned();
-    let files = tokio::task::spawn_blocking(move || named(&args.files)).await??;
+    let files = blocking(move || named(&args.files)).await?;
     carry_out(config, Parameters::Backfill(Backfill { files, format }), manner).await
 }
 

@@ -15,6 +15,7 @@ use super::Ending;
 use super::operator::{connect, in_words, print, print_line, tell};
 use super::pause;
 use super::table::{aligned, row};
+use crate::blocking::blocking;
 use crate::clock;
 use crate::config::Config;
 use crate::source::kafka::group_of;
@@ -104,9 +105,9 @@ async fn ask(
 ) -> anyhow::Result<BTreeMap<i32, Log>> {
     let survey = Survey::new(&config.kafka, topic, group)?;
     let positions: BTreeMap<i32, i64> = stored.iter().map(|row| (row.partition, row.next_offset)).collect();
-    let questions = tokio::task::spawn_blocking(move || look(&survey, &positions));
+    let questions = blocking(move || look(&survey, &positions));
     let answered = timeout(KAFKA_TIMEOUT, questions).await.context("Kafka did not answer in time")?;
-    answered.context("the questions to Kafka panicked")?.context("cannot ask Kafka")
+    answered.context("cannot ask Kafka")
 }
 
 fn look(survey: &Survey, positions: &BTreeMap<i32, i64>) -> anyhow::Result<BTreeMap<i32, Log>> {

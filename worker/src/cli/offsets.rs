@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::operator::{actor, connect, print, print_line, reason};
 use super::pause;
 use super::table::{aligned, row};
+use crate::blocking::blocking;
 use crate::clock;
 use crate::config::{Config, Start};
 use crate::source::Log;
@@ -160,7 +161,7 @@ async fn prepare(
     let store = connect(config).await?;
     let log = KafkaLog::new(&config.kafka, &target.topic)?;
     let partition = target.partition;
-    let described = tokio::task::spawn_blocking(move || log.describe(partition)).await?;
+    let described = blocking(move || log.describe(partition)).await;
     let (lineage, range) = described.context("cannot ask Kafka what the log holds now")?;
     let group = target.group.clone().unwrap_or_else(|| group_of(&config.kafka, &target.topic));
     let order = Order {
@@ -177,7 +178,7 @@ async fn prepare(
 /// The first offset of that time or later; the end of the log where there is none.
 async fn offset_at(config: &Config, target: &TargetArgs, time: UtcMicros) -> anyhow::Result<i64> {
     let log = KafkaLog::new(&config.kafka, &target.topic)?;
-    let starts = tokio::task::spawn_blocking(move || log.starts(Start::At(time))).await?;
+    let starts = blocking(move || log.starts(Start::At(time))).await;
     let starts = starts.context("cannot ask Kafka for the offsets of that time")?;
     let found = starts.iter().find(|(lineage, _)| lineage.partition == target.partition);
     found.map(|(_, offset)| *offset).context("the topic has no such partition")

@@ -12,6 +12,7 @@ use ledgerline_schema::events::EventKind;
 use serde::Serialize;
 
 use super::operator::print_line;
+use crate::blocking::blocking;
 use crate::config::Config;
 use crate::formats::files::{Lines, total_bytes};
 use crate::formats::{Converted, Format, Outgoing};
@@ -74,8 +75,7 @@ struct Summary {
 pub async fn publish(config: &Config, args: PublishArgs) -> anyhow::Result<()> {
     let json = args.json;
     let config = config.clone();
-    let work = tokio::task::spawn_blocking(move || run(config, args));
-    let summary = work.await.context("the publishing thread ended early")??;
+    let summary = blocking(move || run(config, args)).await?;
     if json { print_line(serde_json::to_string(&summary)?) } else { print_line(summary.text()) }
 }
 

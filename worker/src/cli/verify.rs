@@ -23,6 +23,7 @@ use self::report::{Verdict, as_json, in_lines};
 use super::Ending;
 use super::operator::{connect, print, print_line};
 use super::ranges::{Range, ranges};
+use crate::blocking::blocking;
 use crate::config::Config;
 use crate::kafka::{QUESTION_TIMEOUT, base_config, without_value};
 use crate::source::Log;
@@ -188,7 +189,7 @@ async fn beyond_positions(config: &Config, store: &Store, topic: &str) -> anyhow
     for PartitionState { group, partition, next_offset: next, .. } in &positions {
         let (partition, next) = (*partition, *next);
         let question = Arc::clone(&log);
-        match tokio::task::spawn_blocking(move || question.range(partition)).await? {
+        match blocking(move || question.range(partition)).await {
             Ok(range) if range.high > next => {
                 notes.push(format!(
                     "{group} {topic}[{partition}]: {next} to {} are not stored yet",
@@ -221,7 +222,7 @@ async fn is_same_log(config: &Config, segment: &LedgerSegment) -> anyhow::Result
     }
     let log = KafkaLog::new(&config.kafka, &segment.topic)?;
     let partition = segment.partition;
-    let (now, _) = tokio::task::spawn_blocking(move || log.describe(partition)).await??;
+    let (now, _) = blocking(move || log.describe(partition)).await?;
     Ok(segment.lineage().is_same_log(&now))
 }
 

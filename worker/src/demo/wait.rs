@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use tokio::time::interval;
 
 use super::stored;
+use crate::blocking::blocking;
 use crate::progress::Progress;
 use crate::protocol::Partition;
 use crate::source::kafka::KafkaLog;
@@ -54,9 +55,7 @@ pub async fn until_joined(workers: &mut Workers) -> anyhow::Result<()> {
 /// Nothing moves any more, a pipeline ended, or Ctrl-C.
 pub async fn until_stored(workers: &mut Workers) -> anyhow::Result<()> {
     let (pipelines, logs) = (Arc::clone(&workers.progress), workers.logs.clone());
-    let ends =
-        tokio::task::spawn_blocking(move || ends(&logs)).await.context("the question to Kafka panicked")?;
-    let ends = ends.context("cannot ask where the topics end")?;
+    let ends = blocking(move || ends(&logs)).await.context("cannot ask where the topics end")?;
     tokio::select! {
         stored = reach(&pipelines, &ends) => stored,
         error = workers.ended() => Err(error).context("a pipeline ended"),

@@ -10,11 +10,13 @@ use anyhow::{Context, anyhow};
 use ledgerline_schema::workflow::{Backfill, FILE_CLUSTER, Parameters, Part, Plan, Replay};
 
 use super::{LineEnd, Work, line, plan};
+use crate::blocking::blocking;
 use crate::buffer::Observed;
 use crate::claim::Claimant;
 use crate::clock;
 use crate::config::{Start, Topic};
 use crate::dry_run::DryRun;
+use crate::formats::events::scan;
 use crate::metrics::{self, Mode};
 use crate::pace::{self, Pace, Terms, Yielding};
 use crate::progress::Progress;
@@ -139,8 +141,7 @@ impl Work {
         let path = plan::resolve(&file.context("the plan names no file")?.path, self.folder.as_deref())?;
         let format = plan::format_of(backfill)?;
         let scanned = path.clone();
-        let contents = tokio::task::spawn_blocking(move || crate::formats::events::scan(&scanned, format));
-        let contents = contents.await.context("reading the file panicked")??;
+        let contents = blocking(move || scan(&scanned, format)).await?;
         anyhow::ensure!(
             contents.sha256 == part.topic_id,
             "{} has changed since it was planned",

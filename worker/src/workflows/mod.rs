@@ -22,6 +22,7 @@ pub use line::LineEnd;
 pub use service::{WorkflowsConfig, serve};
 pub use status::{Counts, Report, Status};
 
+use crate::blocking::blocking;
 use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::source::SourceError;
@@ -124,7 +125,7 @@ impl Work {
             let (config, parameters) = (self.config.clone(), parameters.clone());
             let (id, folder) = (id.to_owned(), self.folder.clone());
             let capture = move || plan::capture(&config, &parameters, &id, folder.as_deref());
-            match tokio::task::spawn_blocking(capture).await.context("capturing the plan panicked")? {
+            match blocking(capture).await {
                 Err(error) if attempt < TRIES && is_transient(&error) && !self.status.is_stopping() => {
                     tracing::warn!("cannot capture the plan, trying again: {error:#}");
                     tokio::time::sleep(backoff::pause(attempt)).await;

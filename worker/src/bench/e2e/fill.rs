@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-
 use super::Scene;
 use super::events::events;
+use crate::blocking::blocking;
 use crate::publisher::Publisher;
 
 /// How long no acknowledgement at all may come.
@@ -29,7 +28,7 @@ pub struct Filled {
 pub async fn fill(scene: &Scene<'_>) -> anyhow::Result<Filled> {
     let (kafka, topic) = (scene.config.kafka.clone(), scene.backlog.clone());
     let (run, count) = (scene.name.clone(), scene.events);
-    let filling = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let mut publisher = Publisher::new(&kafka)?;
         let mut filled = Filled::default();
         for event in events(&run, count) {
@@ -39,6 +38,6 @@ pub async fn fill(scene: &Scene<'_>) -> anyhow::Result<Filled> {
         }
         filled.events = publisher.flush(PATIENCE)?;
         anyhow::Ok(filled)
-    });
-    filling.await.context("the publishing thread panicked")?
+    })
+    .await
 }

@@ -17,6 +17,7 @@ use super::drain::{self, committed_in};
 use super::events::{Event, events};
 use super::fill::PATIENCE;
 use super::process::{Memory, Worker};
+use crate::blocking::blocking;
 use crate::clock;
 use crate::publisher::{Place, Publisher};
 
@@ -70,13 +71,13 @@ pub async fn measure(scene: &Scene<'_>, rate: u64, seconds: u64) -> anyhow::Resu
     };
 
     let (kafka, topic) = (scene.config.kafka.clone(), scene.live.clone());
-    let first = tokio::task::spawn_blocking(move || {
+    let first = blocking(move || {
         let mut publisher = Publisher::remembering(&kafka)?;
         send(&mut publisher, &topic, &all[..FIRST as usize])?;
         publisher.flush(PATIENCE)?;
         anyhow::Ok((publisher, topic, all))
     });
-    let (publisher, topic, all) = first.await.context("the publishing thread panicked")??;
+    let (publisher, topic, all) = first.await?;
     watch.until(FIRST).await?;
 
     let sending = tokio::task::spawn_blocking(move || pace(publisher, &topic, &all[FIRST as usize..], rate));
