@@ -261,12 +261,20 @@ impl Claimant {
 }
 
 impl Claimant {
-    /// Asks the database, where the breaker lets somebody ask, for as long as a question may take; the breaker is told what came of it.
+    /// Asks the database, where the breaker lets somebody ask.
     pub(crate) async fn in_time<T>(
         &self,
         question: impl Future<Output = Result<T, StoreError>>,
     ) -> anyhow::Result<T> {
         ensure!(self.breaker.admit().await, "the database does not answer");
+        self.admitted(question).await
+    }
+
+    /// Asks for as long as a question may take, once the breaker has let us in; it is told what came of it.
+    pub(crate) async fn admitted<T>(
+        &self,
+        question: impl Future<Output = Result<T, StoreError>>,
+    ) -> anyhow::Result<T> {
         let asked = Instant::now();
         match timeout(self.deadline, question).await {
             Ok(Ok(answer)) => {
@@ -279,7 +287,7 @@ impl Claimant {
             }
             Err(_) => {
                 self.breaker.unreachable_since(asked);
-                bail!("the database does not answer")
+                bail!("no answer from the database within {} s", self.deadline.as_secs())
             }
         }
     }

@@ -124,39 +124,28 @@ async fn write_in_time(job: &Job) -> Result<WriteReport, WriteError> {
 
 /// Asks what became of a transaction whose end is not known.
 pub async fn ask_position(claimant: &Claimant, place: Place, claim: &Claim) -> PositionOutcome {
-    let Claimant { store, deadline, breaker, dry_run, spool, .. } = claimant;
-    match (place, spool) {
+    match (place, &claimant.spool) {
         (Place::Spool, Some(spool)) => return spool.position(claim).await,
         (Place::Spool, None) => return PositionOutcome::Unknown,
         (Place::Database, _) => {}
     }
-    if let Some(dry_run) = dry_run {
+    if let Some(dry_run) = &claimant.dry_run {
         return PositionOutcome::Known(dry_run.position(claim));
     }
-    if !breaker.admit().await {
+    if !claimant.breaker.admit().await {
         return PositionOutcome::Unknown;
     }
-    let asked = Instant::now();
-    let error = match timeout(*deadline, store.position(claim)).await {
-        Ok(Ok(position)) => {
-            breaker.answered();
-            return PositionOutcome::Known(position);
+    match claimant.admitted(claimant.store.position(claim)).await {
+        Ok(position) => PositionOutcome::Known(position),
+        Err(error) => {
+            let (topic, partition) = (&*claim.topic, claim.partition);
+            tracing::warn!(
+                kafka.topic = topic,
+                kafka.partition = partition,
+                %error,
+                "cannot ask for the position, trying again"
+            );
+            PositionOutcome::Unknown
         }
-        Ok(Err(error)) => {
-            breaker.failed(&error);
-            error.to_string()
-        }
-        Err(_) => {
-            breaker.unreachable_since(asked);
-            format!("no answer within {} s", deadline.as_secs())
-        }
-    };
-    let (topic, partition) = (&*claim.topic, claim.partition);
-    tracing::warn!(
-        kafka.topic = topic,
-        kafka.partition = partition,
-        error,
-        "cannot ask for the position, trying again"
-    );
-    PositionOutcome::Unknown
+    }
 }
