@@ -18,6 +18,7 @@ mod migrate;
 mod offsets;
 pub(crate) mod operator;
 mod pause;
+mod process;
 mod publish;
 mod ranges;
 mod replay;

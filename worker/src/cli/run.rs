@@ -5,30 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::ensure;
 use clap::Args;
-use ledgerline_schema::store::{SCHEMA_VERSION, SchemaState, Store};
-use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
+use ledgerline_schema::store::Store;
 
 use super::operator::{in_words, tell};
-use super::signals::StopSignals;
+use super::process::{Process, wait_for_schema};
 use super::{Ending, shadow};
 use crate::config::{Config, Topic};
+use crate::http;
 use crate::http::token::Token;
-use crate::http::{self, Health, KnownTopic};
 use crate::maintenance::{self, Schedule};
 use crate::metrics::Mode;
-use crate::page::{Page, one_connection};
-use crate::progress::Progress;
 use crate::scrapers::{self, Counted};
-use crate::source::SourceError;
 use crate::source::kafka::KafkaLog;
 use crate::stand_in::StandIn;
 use crate::waiting::Waiting;
 use crate::workers::Workers;
 use crate::workflows::{self, Work};
-use crate::{backoff, drain, metrics, observe, telemetry};
+use crate::{drain, observe};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -59,16 +54,9 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     if args.shadow {
         return shadow::shadow(config, &topics).await;
     }
-    telemetry::install(&config.log)?;
-    let recorder = metrics::install().context("cannot start metrics")?;
-    let mut stop = StopSignals::new()?;
-    let health = Arc::new(Health::default());
-    let pipelines: Arc<[Arc<Progress>]> =
-        topics.iter().map(|topic| Arc::new(Progress::new(&topic.name, Mode::Live))).collect();
-    let store = Store::connect_to_stay(&config.database).await?;
-    let shared = share(config, &health, &pipelines, &store, &recorder).await?;
-    let (address, server) = http::serve(&config.http, shared.clone()).await?;
-    let _control = serve_control(config, shared).await?;
+    let mut process = Process::start(config, &topics, Mode::Live).await?;
+    let http::Shared { health, pipelines, store, .. } = process.shared.clone();
+    let _control = serve_control(config, process.shared.clone()).await?;
 
     let stand_in = StandIn::open(config).await?;
     tokio::select! {
@@ -77,7 +65,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
             health.database.store(true, Relaxed);
         }
         () = without_database(config, stand_in.as_ref()) => {}
-        () = stop.received() => return Ok(Ending::Done),
+        () = process.stop.received() => return Ok(Ending::Done),
     }
     let mut workers = Workers::start(config, &topics, &store, Arc::clone(&pipelines), stand_in.as_ref())?;
     if let Some(stand_in) = stand_in {
@@ -87,8 +75,9 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
         let names = topics.iter().map(|topic| topic.name.clone()).collect();
         tokio::spawn(stand_in.watch(names, Arc::clone(&health)));
     }
-    tracing::info!(%address, topics = topics.len(), store = store.name(), "running");
-    observe(config, &workers, &store, &health, recorder);
+    tracing::info!(address = %process.address, topics = topics.len(), store = store.name(), "running");
+    process.observe(config, &workers);
+    measure_lag(config, &workers);
     let schedule = Schedule::new(&config.compaction, &config.retention).map_err(anyhow::Error::msg)?;
     let sweeps = tokio::spawn(maintenance::keep_small(store.clone(), schedule));
     let counted: Counted =
@@ -96,12 +85,7 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     tokio::spawn(scrapers::keep(store.clone(), counted.clone()));
     let workflows = config.workflows.enabled.then(|| workflows::serve(work(config, &store, &workers)));
 
-    let ending = tokio::select! {
-        () = stop.received() => Ending::Done,
-        error = workers.ended() => fatal(&error),
-        _ = server => bail!("the HTTP server ended"),
-    };
-    health.draining.store(true, Relaxed);
+    let ending = process.over(&mut workers).await?;
     sweeps.abort(); // the chunk under way is rolled back; the connection is the line's now
     let drain = Duration::from_millis(config.shutdown.drain_ms);
     let given_back = async {
@@ -115,29 +99,6 @@ pub async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Ending> {
     }
     tracing::info!(in_time, "stopped");
     Ok(if in_time { ending } else { Ending::Failed })
-}
-
-/// What the handlers of HTTP see.
-pub(super) async fn share(
-    config: &Config,
-    health: &Arc<Health>,
-    pipelines: &Arc<[Arc<Progress>]>,
-    store: &Store,
-    recorder: &PrometheusHandle,
-) -> anyhow::Result<http::Shared> {
-    Ok(http::Shared {
-        health: Arc::clone(health),
-        pipelines: Arc::clone(pipelines),
-        metrics: recorder.clone(),
-        page: Page::new(config, Arc::clone(pipelines)).await?,
-        store: store.clone(),
-        reads: Store::connect_for_reads(&config.database).await?,
-        wanted_connections: config.wanted_connections(),
-        topics: KnownTopic::all(config),
-        probe: Store::connect(&one_connection(&config.database)).await?,
-        turns: Arc::new(Semaphore::new(http::api::TURNS)),
-        control_turns: Arc::new(Semaphore::new(http::api::TURNS)),
-    })
 }
 
 /// What workflows need of this process.
@@ -171,19 +132,9 @@ async fn try_clients(config: &Config, topics: &[Topic]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts everything that only looks.
-fn observe(
-    config: &Config,
-    workers: &Workers,
-    store: &Store,
-    health: &Arc<Health>,
-    recorder: PrometheusHandle,
-) {
-    let every = Duration::from_millis(config.log.throughput_every_ms);
-    tokio::spawn(observe::log_throughput(Arc::clone(&workers.progress), every));
-    tokio::spawn(observe::upkeep(store.clone(), recorder));
+/// Measures how far each topic is behind.
+fn measure_lag(config: &Config, workers: &Workers) {
     for (progress, log) in workers.progress.iter().zip(&workers.logs) {
-        tokio::spawn(observe::await_kafka(Arc::clone(log), Arc::clone(health)));
         let waiting = Waiting::new(&config.kafka, log.topic());
         tokio::spawn(observe::measure_lag(Arc::clone(progress), Arc::clone(log), waiting));
     }
@@ -196,37 +147,5 @@ async fn without_database(config: &Config, stand_in: Option<&StandIn>) {
             stand_in.takes_over(Duration::from_millis(config.store.spool_after_ms)).await;
         }
         None => std::future::pending().await,
-    }
-}
-
-/// Waits until the database answers with a schema that fits. `run` never changes it: `migrate` does.
-pub(super) async fn wait_for_schema(store: &Store) -> anyhow::Result<()> {
-    for attempt in 0.. {
-        match store.schema_state().await {
-            Ok(SchemaState::Ready) => return Ok(()),
-            Ok(SchemaState::Newer { found }) => {
-                bail!(
-                    "the schema is of version {found} and no longer fits this program; a newer one is needed"
-                )
-            }
-            Ok(SchemaState::Older { found }) => {
-                tracing::warn!(
-                    found,
-                    needed = SCHEMA_VERSION,
-                    "waiting for the schema: run `ledgerline migrate up`"
-                );
-            }
-            Err(error) => tracing::warn!(%error, "waiting for the database"),
-        }
-        tokio::time::sleep(backoff::pause(attempt)).await;
-    }
-    Ok(())
-}
-
-pub(super) fn fatal(error: &SourceError) -> Ending {
-    tracing::error!(%error, "a pipeline ended");
-    match error {
-        SourceError::Fatal(_) => Ending::FatalClient,
-        SourceError::Ended(_) | SourceError::Unreadable(_) | SourceError::Transient(_) => Ending::Failed,
     }
 }

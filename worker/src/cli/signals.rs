@@ -1,4 +1,4 @@
-//! The signals that ask a command to end. Used by `run`, `shadow`, `drain`, `replay`, `backfill`, `compact`, `retention`
+//! The signals that ask a command to end. Used by `process`, `drain`, `replay`, `backfill`, `compact`, `retention`
 //! and `db backup|restore`.
 
 use anyhow::Context;
