@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
-use super::{filled, on, path_with, place, refused, run_with};
+use super::{filled, fitting, on, place, refused, run_with};
 use crate::support::eventually;
 use crate::support::postgres::{Database, connect};
 use crate::support::worker::{Setup, command};
@@ -114,13 +114,9 @@ async fn a_restore_that_is_told_to_end_leaves_no_tables_that_a_worker_would_star
 }
 
 /// A folder for PATH with a program that writes its number down and never ends.
-fn endless(name: &str, started: &Path) -> tempfile::TempDir {
-    let script = format!(
-        "PATH=/usr/bin:/bin\nif [ \"$1\" = --version ]; then echo '{name} (PostgreSQL) 99.1'; exit; fi\n\
-         echo $$ > {0}.half && mv {0}.half {0}\nexec tail -f /dev/null",
-        started.display()
-    );
-    path_with(name, &script)
+async fn endless(name: &str, database: &Database, started: &Path) -> tempfile::TempDir {
+    let script = format!("echo $$ > {0}.half && mv {0}.half {0}\nexec tail -f /dev/null", started.display());
+    fitting(name, database, &script).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,14 +124,11 @@ async fn a_restore_that_is_told_to_end_ends_pg_restore_too() {
     let (database, target) = (Database::postgres().await, Database::postgres().await);
     let setup = filled(&database).await;
     let (folder, backup) = place();
-    let dumping = path_with(
-        "pg_dump",
-        "if [ \"$1\" = --version ]; then echo 'pg_dump (PostgreSQL) 99.1'; exit; fi\n\
-         for arg; do case $arg in --file=*) echo dump > \"${arg#--file=}\";; esac; done",
-    );
+    let script = "for arg; do case $arg in --file=*) echo dump > \"${arg#--file=}\";; esac; done";
+    let dumping = fitting("pg_dump", &database, script).await;
     refused(&run_with(&setup, dumping.path(), &["db", "backup", &backup]), 0, "");
     let started = folder.path().join("started");
-    let endless = endless("pg_restore", &started);
+    let endless = endless("pg_restore", &database, &started).await;
     let again = on(&setup, &target);
     let mut command = command(&again.file());
     command.args(["db", "restore", &backup]).env("PATH", endless.path());
@@ -156,7 +149,7 @@ async fn a_backup_that_is_killed_is_never_taken_for_one() {
     let setup = filled(&database).await;
     let (folder, backup) = place();
     let started = folder.path().join("started");
-    let endless = endless("pg_dump", &started);
+    let endless = endless("pg_dump", &database, &started).await;
     for signal in ["KILL", "INT", "TERM"] {
         let mut command = command(&setup.file());
         let mut child =

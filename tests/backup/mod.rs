@@ -7,7 +7,7 @@ mod programs;
 mod refusals;
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -50,16 +50,43 @@ async fn rows(database: &Database) -> [Vec<String>; 2] {
     [database.view("readable_odds").await, database.lines(letters).await]
 }
 
-/// The ways in which this server can be backed up here: an installed `pg_dump` that is older than the server refuses it.
+async fn server_major(database: &Database) -> i64 {
+    database.number("select current_setting('server_version_num')::int8 / 10000").await
+}
+
+/// A program for PATH of the server's version that does this when it is asked for anything else.
+async fn fitting(name: &str, database: &Database, script: &str) -> tempfile::TempDir {
+    path_with(name, &of_version(name, server_major(database).await, script))
+}
+
+fn of_version(name: &str, major: i64, script: &str) -> String {
+    format!(
+        "PATH=/usr/bin:/bin\nif [ \"$1\" = --version ]; then echo '{name} (PostgreSQL) {major}.1'; exit; fi\n{script}"
+    )
+}
+
+/// The ways in which this server can be backed up here: an installed `pg_dump` that does not fit the server refuses it.
 async fn methods(setup: &Setup, database: &Database) -> &'static [&'static str] {
     if database.is_sqlite() {
         return &[];
     }
-    let Some((installed, server)) = database.newer_than_pg_dump().await else { return &["pg_dump", "copy"] };
+    let older = database.newer_than_pg_dump().await.is_some();
+    let said = Command::new("pg_dump").arg("--version").output().expect("pg_dump is installed");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let (installed, server) = (major(&said), server_major(database).await);
+    if !older && (installed < 17 || server >= 17) {
+        return &["pg_dump", "copy"];
+    }
     let (_folder, backup) = place();
     let because = format!("pg_dump is of version {installed}, and the server of {server}");
     refused(&setup.run(&["db", "backup", &backup, "--method", "pg_dump"]), 1, &because);
     &["copy"]
+}
+
+/// The 15 of `pg_dump (PostgreSQL) 15.18`.
+fn major(said: &str) -> i64 {
+    let digits = said.split(") ").nth(1).and_then(|rest| rest.split(['.', ' ', '\n']).next());
+    digits.and_then(|digits| digits.parse().ok()).expect("its version")
 }
 
 /// A migrated database of either kind with something in every kind of column.

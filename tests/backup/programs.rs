@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{filled, json_of, methods, on, path_with, place, refused, run_with};
+use super::{
+    filled, fitting, json_of, methods, of_version, on, path_with, place, refused, run_with, server_major,
+};
 use crate::support::postgres::{Database, execute};
 use crate::support::worker::{Setup, command};
 
@@ -47,6 +49,39 @@ async fn without_a_fitting_pg_dump_ledgerline_copies_itself() {
     assert_eq!(restored.number_of("odds").await, 2);
     restored.drop_now().await;
     database.drop_now().await;
+}
+
+/// From 17 on `pg_restore` sets what no server before 17 knows, and an older one does not read what a `pg_dump` of 17 writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_that_are_too_new_for_an_older_server_are_not_used() {
+    let (database, target) = (Database::postgres().await, Database::postgres().await);
+    if server_major(&database).await >= 17 {
+        return; // every version that is new enough fits
+    }
+    let setup = filled(&database).await;
+    let (folder, backup) = place();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let newer = path_with("pg_dump", &of_version("pg_dump", 17, "exit 9"));
+    let wanted = run_with(&setup, newer.path(), &["db", "backup", &backup, "--method", "pg_dump"]);
+    refused(&wanted, 1, "pg_dump is of version 17, and the server of");
+    refused(&wanted, 1, "or --method copy");
+    let copied = run_with(&setup, newer.path(), &["db", "backup", &at("copied"), "--json"]);
+    refused(&copied, 0, "from 17 on: the tables are copied by ledgerline itself");
+    assert_eq!(json_of(&String::from_utf8_lossy(&copied.stdout))["method"], "copy");
+
+    // A dump that fits, and a pg_restore that does not.
+    let script = "for arg; do case $arg in --file=*) echo dump > \"${arg#--file=}\";; esac; done";
+    let dumping = fitting("pg_dump", &database, script).await;
+    refused(&run_with(&setup, dumping.path(), &["db", "backup", &backup]), 0, "");
+    target.change("create table __diesel_schema_migrations (version text)").await; // as a reverted schema leaves it
+    let newer = path_with("pg_restore", &of_version("pg_restore", 18, "exit 9"));
+    let said = run_with(&on(&setup, &target), newer.path(), &["db", "restore", &backup]);
+    refused(&said, 1, "pg_restore is of version 18, and the server of");
+    refused(&said, 1, "nothing was changed");
+    assert_eq!(target.tables().await, ["__diesel_schema_migrations"]);
+    for used in [target, database] {
+        used.drop_now().await;
+    }
 }
 
 /// What our connection is told to wait for at most, whoever set it, is not for backups: `pg_dump` begins when all of that has passed.
@@ -98,11 +133,8 @@ async fn a_pg_dump_that_fails_leaves_nothing_and_tells_no_row() {
     let database = Database::postgres().await;
     let setup = filled(&database).await;
     let (folder, backup) = place();
-    let failing = path_with(
-        "pg_dump",
-        "if [ \"$1\" = --version ]; then echo 'pg_dump (PostgreSQL) 99.1'; exit; fi\n\
-         echo 'pg_dump: error: the disk is full' >&2; echo 'DETAIL:  canary-record' >&2; exit 1",
-    );
+    let script = "echo 'pg_dump: error: the disk is full' >&2; echo 'DETAIL:  canary-record' >&2; exit 1";
+    let failing = fitting("pg_dump", &database, script).await;
     let output = run_with(&setup, failing.path(), &["db", "backup", &backup]);
     refused(&output, 1, "pg_dump: error: the disk is full");
     assert!(!String::from_utf8_lossy(&output.stderr).contains("canary-record"), "{output:?}");

@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 use tokio_postgres::{Client, CopyInSink};
 
 use super::super::census::{self, Census, MIGRATIONS, TABLES};
+use super::super::doctor::Server;
 use super::super::error::StoreError;
 use super::super::libpq::Libpq;
 use super::super::postgres::{Access, PostgresManager};
@@ -123,13 +124,12 @@ impl PostgresTarget {
         Libpq::of(&self.manager)
     }
 
-    /// The database's name on its server.
+    /// The server, and the database's name on it.
     ///
     /// # Errors
     /// It did not answer.
-    pub async fn database(&self) -> Result<String, StoreError> {
-        let server = self.store.server().await?;
-        server.map(|server| server.database).ok_or_else(|| StoreError::Rejected("not a server".into()))
+    pub async fn server(&self) -> Result<Server, StoreError> {
+        self.store.server().await?.ok_or_else(|| StoreError::Rejected("not a server".into()))
     }
 
     /// Takes away the empty list of migrations that a reverted schema leaves, where there is one: a dump brings its own.

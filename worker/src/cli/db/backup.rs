@@ -36,7 +36,7 @@ pub(super) const FILE: &str = "database.sqlite";
 pub struct BackupArgs {
     /// The folder to make; its parent has to be there.
     folder: PathBuf,
-    /// How to read a PostgreSQL. Without it: pg_dump where it is installed and as new as the server, else copy.
+    /// How to read a PostgreSQL. Without it: pg_dump where it is installed and fits the server, else copy.
     #[arg(long)]
     method: Option<Method>,
     /// Print one JSON object.
@@ -128,15 +128,15 @@ async fn choose(wanted: Option<Method>, snapshot: &PostgresSnapshot) -> anyhow::
     let server = snapshot.server_major();
     let problem = match Tool::find("pg_dump").await? {
         None => "pg_dump is not installed".to_owned(),
-        Some(tool) if tool.major < server => {
-            format!("pg_dump is of version {}, and the server of {server}", tool.major)
-        }
         Some(tool) if !tool.can_reach(&snapshot.libpq()) => {
             format!("pg_dump {} checks certificates against a file only: set database.ca_file", tool.major)
         }
-        Some(tool) => return Ok(Some(tool)),
+        Some(tool) => match tool.dump_problem(server) {
+            Some(problem) => problem,
+            None => return Ok(Some(tool)),
+        },
     };
-    ensure!(wanted.is_none(), "{problem}");
+    ensure!(wanted.is_none(), "{problem}: take one that fits, or --method copy");
     tell(format_args!("{problem}: the tables are copied by ledgerline itself"));
     Ok(None)
 }

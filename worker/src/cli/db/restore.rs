@@ -168,8 +168,13 @@ async fn undumped(target: &PostgresTarget, folder: &Path, progress: &mut Progres
         "pg_restore {} checks certificates against a file only: set database.ca_file",
         tool.major
     );
+    let server = target.server().await?;
+    let major = u32::try_from(server.version_number / 10_000).unwrap_or(0);
+    if let Some(problem) = tool.restore_problem(major) {
+        bail!("{problem}: nothing was changed; take an older pg_restore, or a newer server");
+    }
     let dump = folder.join(DUMP);
-    let database = target.database().await?.replace('\\', "\\\\").replace('\'', "\\'");
+    let database = server.database.replace('\\', "\\\\").replace('\'', "\\'");
     target.clear().await?;
     let args = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--no-password"];
     let mut args: Vec<String> = args.map(str::to_owned).into();

@@ -14,6 +14,9 @@ use tokio::process::Command;
 
 use super::progress::Progress;
 
+/// From this version on `pg_restore` sets `transaction_timeout`, and a server knows it. The same version of `pg_dump` began to write
+/// an archive that no `pg_restore` before it reads.
+const TRANSACTION_TIMEOUT: u32 = 17;
 /// Most lines that are passed on.
 const MOST_LINES: usize = 5;
 
@@ -43,6 +46,26 @@ impl Tool {
     /// Whether it checks a server's certificate as the store does.
     pub(super) fn can_reach(self, libpq: &Libpq) -> bool {
         !libpq.needs_public_authorities || self.major >= 16
+    }
+
+    /// Why what it dumps of that server could not be restored there; nothing where it can.
+    pub(super) fn dump_problem(self, server: u32) -> Option<String> {
+        if self.major < server {
+            return Some(format!("{} is of version {}, and the server of {server}", self.name, self.major));
+        }
+        self.restore_problem(server)
+    }
+
+    /// Why that server would refuse what it sends; nothing where it takes it.
+    pub(super) fn restore_problem(self, server: u32) -> Option<String> {
+        let unknown = self.major >= TRANSACTION_TIMEOUT && server < TRANSACTION_TIMEOUT;
+        unknown.then(|| {
+            format!(
+                "{} is of version {}, and the server of {server}, which does not know the transaction_timeout that \
+                 pg_restore sets from {TRANSACTION_TIMEOUT} on",
+                self.name, self.major
+            )
+        })
     }
 
     /// Runs it to its end. `written` is a file that grows meanwhile.
@@ -100,6 +123,27 @@ mod tests {
         assert_eq!(major("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
         assert_eq!(major("pg_restore (PostgreSQL) 18beta1\n"), Some(18));
         assert_eq!(major("pg_dump: error: no cluster\n"), None);
+    }
+
+    #[test]
+    fn a_dump_is_made_only_where_it_can_be_restored() {
+        let fits = |major: u32, server: u32| {
+            let tool = Tool { name: "pg_dump", major };
+            (tool.dump_problem(server).is_none(), tool.restore_problem(server).is_none())
+        };
+        for (major, server) in [(15, 15), (16, 15), (16, 16), (17, 17), (18, 17), (18, 18), (99, 17)] {
+            assert_eq!(fits(major, server), (true, true), "{major} on {server}");
+        }
+        for (major, server) in [(17, 15), (17, 16), (18, 16)] {
+            assert_eq!(fits(major, server), (false, false), "{major} on {server}");
+        }
+        for (major, server) in [(15, 16), (16, 17), (17, 18)] {
+            assert_eq!(
+                fits(major, server),
+                (false, true),
+                "{major} on {server}: older, it sends what is known"
+            );
+        }
     }
 
     #[test]
