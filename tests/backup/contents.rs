@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{filled, json_of, methods, number, on, place};
+use super::{filled, json_of, methods, number, on, place, refused};
 use crate::support::postgres::{Database, connect};
 use crate::support::worker::Setup;
 
@@ -68,6 +68,63 @@ async fn an_older_schema_comes_back_as_it_was_and_is_migrated_then() {
         }
     }
     any.drop_now().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_has_every_column_of_every_version() {
+    let (database, (folder, _)) = (Database::postgres().await, place());
+    let setup = Setup::new(&database.url, &[]);
+    setup.must(&["migrate", "up"]);
+    let mut version = number(&database, "(select version from schema_version)").await;
+    loop {
+        let backup = folder.path().join(version.to_string()).display().to_string();
+        let made = setup.run(&["db", "backup", &backup, "--method", "copy"]);
+        refused(&made, 0, "");
+        let told = String::from_utf8_lossy(&made.stderr).into_owned();
+        assert!(!told.contains("not in this backup"), "columns.rs: version {version}: {told}");
+        let manifest = std::fs::read_to_string(Path::new(&backup).join("manifest.json")).expect("read");
+        let mut copied = Vec::new();
+        for table in json_of(&manifest)["copied"].as_array().expect("tables") {
+            let columns = table["columns"].as_array().expect("columns").iter();
+            let names = columns.map(|column| column.as_str().expect("a name"));
+            copied.extend(names.map(|name| format!("{}.{name}", table["name"].as_str().expect("a name"))));
+        }
+        let mut there = database.columns().await;
+        there.iter_mut().for_each(|line| line.truncate(line.find(' ').expect("a column")));
+        copied.sort();
+        there.sort();
+        assert_eq!(copied, there, "columns.rs: version {version}");
+        if version == 1 {
+            break;
+        }
+        setup.must(&["migrate", "down"]);
+        version -= 1;
+    }
+    database.drop_now().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_added_to_our_tables_is_left_out_of_a_copy_and_told() {
+    let (database, restored) = (Database::postgres().await, Database::postgres().await);
+    let setup = filled(&database).await;
+    let rules = "select id || ' ' || name as line from alert_rules";
+    let before = (database.view("odds").await, database.lines(rules).await);
+    database
+        .change(
+            "alter table odds add column mine text not null default 'x', \
+                 add column twice float8 generated always as (price * 2) stored; \
+             alter table alert_rules add column \"My Number\" int8 generated always as identity",
+        )
+        .await;
+    let (_folder, backup) = place();
+    let made = setup.run(&["db", "backup", &backup, "--method", "copy"]);
+    for told in ["odds: not in this backup", "mine, twice", "alert_rules: not in this backup", "My Number"] {
+        refused(&made, 0, told);
+    }
+    on(&setup, &restored).must(&["db", "restore", &backup]);
+    assert_eq!((restored.view("odds").await, restored.lines(rules).await), before);
+    restored.drop_now().await;
+    database.drop_now().await;
 }
 
 /// Paths of all fields, each once.

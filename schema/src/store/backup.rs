@@ -4,6 +4,7 @@
 //! What must stay true: rows and positions are read in one snapshot; nothing here writes to the database, takes a lock that a
 //! worker waits for, or is ended by the pool's time-outs.
 
+mod columns;
 mod copy;
 mod restore;
 mod sqlite;

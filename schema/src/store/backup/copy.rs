@@ -9,6 +9,7 @@ use tokio_postgres::{Client, CopyOutStream};
 
 use super::super::error::StoreError;
 use super::super::postgres::{PostgresManager, chain};
+use super::columns;
 
 /// A table as it was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,10 +43,10 @@ pub(super) const SAME_TEXT: &str = "\
     set bytea_output = 'hex'; set synchronize_seqscans = off; set lock_timeout = '10s'; \
     select set_config(name, '0', false) from pg_settings where name in ('transaction_timeout', 'idle_session_timeout')";
 
-/// The column that a sequence numbers, if there is one.
+/// Of these columns the one that a sequence numbers, if there is one.
 const NUMBERED: &str = "\
     select a.attname::text, pg_get_serial_sequence(quote_ident($1), a.attname) from pg_attribute a \
-    where a.attrelid = $1::text::regclass and a.attidentity <> '' and not a.attisdropped";
+    where a.attrelid = $1::text::regclass and a.attidentity <> '' and a.attname::text = any($2)";
 
 impl Copier {
     pub(super) async fn open(manager: &PostgresManager, snapshot: &str) -> Result<Self, StoreError> {
@@ -57,16 +58,20 @@ impl Copier {
         Ok(Self { client })
     }
 
-    /// What a copy of a table of ours is made of.
+    /// What a copy of a table of ours is made of, and the columns that are left out: those that somebody else has added.
     ///
     /// # Errors
     /// The database did not answer, or the role may not read the table's sequence.
-    pub async fn describe(&self, table: &str) -> Result<CopiedTable, StoreError> {
-        let columns = "select attname::text from pg_attribute where attrelid = $1::text::regclass \
-                       and attnum > 0 and not attisdropped and attgenerated = '' order by attnum";
-        let rows = self.client.query(columns, &[&table]).await.map_err(refused)?;
-        let columns = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(refused)?;
-        let numbered = self.client.query_opt(NUMBERED, &[&table]).await.map_err(refused)?;
+    pub async fn describe(&self, table: &str) -> Result<(CopiedTable, Vec<String>), StoreError> {
+        let found = "select attname::text from pg_attribute where attrelid = $1::text::regclass \
+                     and attnum > 0 and not attisdropped order by attnum";
+        let found = self.client.query(found, &[&table]).await.map_err(refused)?;
+        let found: Vec<String> =
+            found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(refused)?;
+        let ours = columns::of(table);
+        let (columns, others): (Vec<String>, Vec<String>) =
+            found.into_iter().partition(|column| ours.contains(&&**column));
+        let numbered = self.client.query_opt(NUMBERED, &[&table, &columns]).await.map_err(refused)?;
         let numbered = match numbered {
             None => None,
             Some(row) => {
@@ -77,7 +82,7 @@ impl Copier {
                 Some((column, next.try_get(0).map_err(refused)?))
             }
         };
-        Ok(CopiedTable { name: table.to_owned(), columns, numbered })
+        Ok((CopiedTable { name: table.to_owned(), columns, numbered }, others))
     }
 
     /// Begins to read a table.

@@ -95,10 +95,9 @@ async fn of_server(
         None => {
             let copier = snapshot.copier().await?;
             for table in manifest.holds.tables.clone() {
-                let copied = copier
-                    .describe(&table.name)
-                    .await
-                    .with_context(|| format!("cannot read {}", table.name))?;
+                let described = copier.describe(&table.name).await;
+                let (copied, others) = described.with_context(|| format!("cannot read {}", table.name))?;
+                left_out(&table.name, &others);
                 let name = copy_of(&copied);
                 copied_out(&copier, &copied, draft, progress).await?;
                 manifest.files.push(SavedFile::of(draft.path(), &name, progress)?);
@@ -118,6 +117,14 @@ fn known(holds: &Census) -> anyhow::Result<()> {
         "the schema is of version {found}, this program knows {ours}: back up with the newer program"
     );
     Ok(())
+}
+
+/// Who added columns has to know that they are somewhere else, or nowhere.
+fn left_out(table: &str, columns: &[String]) {
+    if !columns.is_empty() {
+        let columns = columns.join(", ");
+        tell(format_args!("{table}: not in this backup, because ledgerline did not make them: {columns}"));
+    }
 }
 
 /// The program that dumps; none where this one copies.
