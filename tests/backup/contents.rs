@@ -1,6 +1,8 @@
 //! What is in a backup comes back as it was, and what machines read of one stays as it is.
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -125,6 +127,24 @@ async fn what_somebody_added_to_our_tables_is_left_out_of_a_copy_and_told() {
     assert_eq!((restored.view("odds").await, restored.lines(rules).await), before);
     restored.drop_now().await;
     database.drop_now().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_file_may_be_read_by_whom_a_new_one_may_be() {
+    let database = Database::sqlite();
+    let setup = filled(&database).await;
+    let (_folder, backup) = place();
+    setup.must(&["db", "backup", &backup]);
+    let file = |database: &Database| PathBuf::from(database.url.strip_prefix("sqlite:").expect("a file"));
+    let mode = |database: &Database| file(database).metadata().expect("a file").permissions().mode() & 0o777;
+    let restored = Database::sqlite();
+    on(&setup, &restored).must(&["db", "restore", &backup]);
+    assert_eq!(mode(&restored), mode(&database), "as the product makes it");
+    let guarded = Database::sqlite();
+    let empty = std::fs::File::create(file(&guarded)).expect("a file");
+    empty.set_permissions(Permissions::from_mode(0o600)).expect("its owner's");
+    on(&setup, &guarded).must(&["db", "restore", &backup]);
+    assert_eq!(mode(&guarded), 0o600, "as somebody made it");
 }
 
 /// Paths of all fields, each once.

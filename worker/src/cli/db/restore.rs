@@ -4,8 +4,9 @@
 //! What must stay true: a database that holds anything of ours is refused as it is, and so is one that another restore is filling;
 //! data comes whole or not at all, also where a signal ends it; what came and is not what was saved is called so.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -243,7 +244,7 @@ async fn into_file(
     let file = target.file();
     let place = parent(file);
     let problem = || format!("cannot write {}", file.display());
-    let mut copy = NamedTempFile::new_in(&place).with_context(problem)?;
+    let mut copy = unnamed(file, &place).with_context(problem)?;
     let mut saved = File::open(folder.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
     let (mut chunk, mut bytes) = (vec![0; 1 << 16], 0_u64);
     loop {
@@ -270,6 +271,15 @@ async fn into_file(
     };
     named.map_err(|error| error.error).with_context(problem)?;
     synced(&place).with_context(problem)
+}
+
+/// The file that will be the database: for whoever may read the one that is there, else one that SQLite makes.
+fn unnamed(database: &Path, place: &Path) -> std::io::Result<NamedTempFile> {
+    let mode = match database.metadata() {
+        Ok(there) => there.permissions().mode() & 0o777,
+        Err(_) => 0o644, // less what the umask takes away
+    };
+    tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(place)
 }
 
 fn report(args: &RestoreArgs, manifest: &Manifest, seconds: f64) -> anyhow::Result<()> {
