@@ -177,6 +177,33 @@ async fn a_backup_that_is_killed_is_never_taken_for_one() {
     database.drop_now().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_computes_a_checksum_is_told_to_end_and_leaves_nothing() {
+    let database = Database::postgres().await;
+    let setup = filled(&database).await;
+    let (folder, backup) = place();
+    // Takes no space, and longer to read than anybody waits.
+    let script = "for arg; do case $arg in --file=*) truncate -s 1T \"${arg#--file=}\";; esac; done";
+    let dumping = fitting("pg_dump", &database, script).await;
+    for signal in ["-INT", "-TERM"] {
+        let mut command = command(&setup.file());
+        command.args(["db", "backup", &backup]).env("PATH", dumping.path());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let open = format!("/proc/{}/fd", child.id());
+        eventually("it to read the dump", async || {
+            let links = std::fs::read_dir(&open).ok()?.flatten();
+            let mut files = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+            files.any(|file| file.ends_with("database.dump")).then_some(())
+        })
+        .await;
+        let kill = [signal, &child.id().to_string()];
+        assert!(std::process::Command::new("kill").args(kill).status().expect("kill runs").success());
+        refused(&ended(child).await, 1, "interrupted; nothing is left of the backup");
+        assert_eq!(folder.path().read_dir().expect("files").count(), 0, "{signal}: something is left");
+    }
+    database.drop_now().await;
+}
+
 /// Waits until a process has ended.
 async fn gone(pid: &str) -> bool {
     let status = format!("/proc/{pid}");

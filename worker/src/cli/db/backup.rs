@@ -90,7 +90,7 @@ async fn of_server(
     match dump {
         Some(tool) => {
             dumped(tool, &mut snapshot, draft.path(), progress).await?;
-            manifest.files.push(SavedFile::of(draft.path(), DUMP, progress)?);
+            manifest.files.push(SavedFile::of(draft.path(), DUMP, progress).await?);
         }
         None => {
             let copier = snapshot.copier().await?;
@@ -100,7 +100,7 @@ async fn of_server(
                 left_out(&table.name, &others);
                 let name = copy_of(&copied);
                 copied_out(&copier, &copied, draft, progress).await?;
-                manifest.files.push(SavedFile::of(draft.path(), &name, progress)?);
+                manifest.files.push(SavedFile::of(draft.path(), &name, progress).await?);
                 manifest.copied.push(copied);
             }
         }
@@ -204,7 +204,7 @@ async fn of_file(source: &SqliteSource, draft: &Draft, progress: &mut Progress) 
     let holds = counted.context("cannot count what was copied")?;
     known(&holds)?;
     let mut manifest = Manifest::new("sqlite", source.version().await?, Method::VacuumInto, taken_at, holds);
-    manifest.files.push(SavedFile::of(draft.path(), FILE, progress)?);
+    manifest.files.push(SavedFile::of(draft.path(), FILE, progress).await?);
     Ok(manifest)
 }
 

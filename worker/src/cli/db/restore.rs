@@ -51,7 +51,7 @@ pub async fn restore(config: &Config, args: RestoreArgs) -> anyhow::Result<()> {
     let mut target = RestoreTarget::open(&config.database).await?;
     fits(&manifest, &target)?;
     let mut progress = Progress::new();
-    manifest.check(&args.folder, &mut progress)?;
+    manifest.check(&args.folder, &mut progress).await?;
     let mut stop = StopSignals::new()?; // until here a signal ends the process as it is: nothing was begun
     target.reserve().await?;
     let ended = restored(&target, &manifest, &args.folder, &mut progress, &mut stop).await;
