@@ -182,6 +182,22 @@ impl PostgresTarget {
         self.clear().await
     }
 
+    /// Has the planner know what came: it would guess until autovacuum comes by.
+    ///
+    /// # Errors
+    /// It did not answer, or somebody holds a table for long.
+    pub async fn analyze(&self) -> Result<(), StoreError> {
+        let mut session = self.store.checkout().await?;
+        let tables = census::our_tables(&mut session.conn()).await?;
+        drop(session);
+        let client = self.manager.dedicated_client().await?;
+        client.batch_execute(SAME_TEXT).await.map_err(refused)?; // no time-out among it
+        for table in tables {
+            client.batch_execute(&format!("analyze {table}")).await.map_err(refused)?;
+        }
+        Ok(())
+    }
+
     /// Counts what it holds now.
     ///
     /// # Errors

@@ -132,7 +132,17 @@ async fn into_server(
             bail!("interrupted while counting: all of the backup is there, and was not held against its manifest")
         }
     };
-    agrees(&manifest.holds, &counted.context("cannot count what was restored")?)
+    agrees(&manifest.holds, &counted.context("cannot count what was restored")?)?;
+    let analyzed = tokio::select! {
+        analyzed = progress.during(target.analyze(), || "gathering statistics".to_owned()) => analyzed,
+        () = stop.received() => {
+            bail!("interrupted while the planner's statistics were gathered: all of the backup is there, as it was saved")
+        }
+    };
+    if let Err(error) = analyzed {
+        tell(format_args!("the planner has no statistics yet ({error}): run `ledgerline db optimize`"));
+    }
+    Ok(())
 }
 
 /// Makes the filled tables last, or takes them back: in tables that are there and empty a worker would start from nothing.
