@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::postgres::PostgresManager;
 
@@ -54,6 +54,7 @@ impl Libpq {
         let authorities = manager.ca_file().map(|file| file.display().to_string());
         let needs_public_authorities = encrypted && authorities.is_none();
         let authorities = authorities.unwrap_or_else(|| "system".into());
+        let writes = driver.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
         let found = [
             ("PGHOST", text(&hosts.join(","))),
             ("PGHOSTADDR", text(&addresses.join(","))),
@@ -64,6 +65,7 @@ impl Libpq {
             ("PGOPTIONS", driver.get_options().map(str::to_owned)),
             ("PGSSLMODE", Some(if encrypted { "verify-full" } else { "disable" }.to_owned())),
             ("PGSSLROOTCERT", encrypted.then_some(authorities)),
+            ("PGTARGETSESSIONATTRS", writes.then(|| "read-write".to_owned())),
             ("PGCONNECT_TIMEOUT", Some("10".to_owned())),
             ("PGAPPNAME", Some("ledgerline".to_owned())),
         ];
@@ -101,9 +103,13 @@ mod tests {
     use super::*;
 
     fn of(url: &str) -> Libpq {
+        to(Access::Snapshot, url)
+    }
+
+    fn to(access: Access, url: &str) -> Libpq {
         let config = DatabaseConfig::for_url(url);
         let url = config.url.expose_secret();
-        Libpq::of(&PostgresManager::new(&config, url, Access::Snapshot).expect("a manager"))
+        Libpq::of(&PostgresManager::new(&config, url, access).expect("a manager"))
     }
 
     fn value<'l>(libpq: &'l Libpq, name: &str) -> Option<&'l str> {
@@ -135,8 +141,16 @@ mod tests {
     }
 
     #[test]
+    fn of_several_servers_a_restore_takes_the_one_that_takes_writes() {
+        let url = "postgres://u@one.example.com,two.example.com/odds?sslmode=disable";
+        let asked = |access| value(&to(access, url), "PGTARGETSESSIONATTRS").map(str::to_owned);
+        assert_eq!(asked(Access::Write).as_deref(), Some("read-write"));
+        assert_eq!(asked(Access::Snapshot), None, "a standby can be backed up");
+    }
+
+    #[test]
     fn nothing_that_is_set_for_a_child_is_also_inherited() {
-        let libpq = of("postgres://u:p@db.example.com/odds");
+        let libpq = to(Access::Write, "postgres://u:p@db.example.com/odds");
         let own = ["PGCONNECT_TIMEOUT", "PGAPPNAME"];
         for (name, _) in libpq.variables().iter().filter(|(name, _)| !own.contains(name)) {
             assert!(INHERITED.contains(name), "{name}");
