@@ -164,7 +164,7 @@ async fn dumped(
     args.push(format!("--snapshot={}", snapshot.name()));
     args.push(format!("--file={}", file.display()));
     args.extend(snapshot.patterns().await?.into_iter().map(|pattern| format!("--table={pattern}")));
-    tool.run(&snapshot.libpq(), &args, &file, progress).await
+    tool.run(&snapshot.libpq(), &args, Some(&file), progress).await
 }
 
 /// The file of a copied table.

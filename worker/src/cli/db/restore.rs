@@ -190,7 +190,7 @@ async fn undumped(target: &PostgresTarget, folder: &Path, progress: &mut Progres
     let args = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--no-password"];
     let mut args: Vec<String> = args.map(str::to_owned).into();
     args.extend([format!("--dbname=dbname='{database}'"), dump.display().to_string()]);
-    tool.run(&libpq, &args, &dump, progress).await
+    tool.run(&libpq, &args, None, progress).await
 }
 
 /// Answers the transaction that has filled the tables.

@@ -68,12 +68,12 @@ impl Tool {
         })
     }
 
-    /// Runs it to its end. `written` is a file that grows meanwhile.
+    /// Runs it to its end. `written` is a file that grows meanwhile, where there is one.
     pub(super) async fn run(
         self,
         libpq: &Libpq,
         args: &[String],
-        written: &Path,
+        written: Option<&Path>,
         progress: &mut Progress,
     ) -> anyhow::Result<()> {
         let mut command = Command::new(self.name);
@@ -84,15 +84,25 @@ impl Tool {
         command.envs(libpq.variables().iter().map(|(name, value)| (name, value)));
         command.kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("cannot start {}", self.name))?;
-        let grown = || HumanBytes(written.metadata().map_or(0, |file| file.len()));
         let output = progress
-            .during(child.wait_with_output(), || format!("{} is at work, {}", self.name, grown()))
+            .during(child.wait_with_output(), || at_work(self.name, written))
             .await
             .with_context(|| format!("cannot wait for {}", self.name))?;
         if output.status.success() {
             return Ok(());
         }
         bail!("{} failed ({}): {}", self.name, output.status, own_lines(self.name, &output.stderr))
+    }
+}
+
+/// For how long is told beside it.
+fn at_work(name: &str, written: Option<&Path>) -> String {
+    match written {
+        Some(file) => {
+            let bytes = file.metadata().map_or(0, |file| file.len());
+            format!("{name} is at work, {} written", HumanBytes(bytes))
+        }
+        None => format!("{name} is at work"),
     }
 }
 
@@ -144,6 +154,14 @@ mod tests {
                 "{major} on {server}: older, it sends what is known"
             );
         }
+    }
+
+    #[test]
+    fn only_a_file_that_grows_is_told() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, "1234").expect("written");
+        assert_eq!(at_work("pg_dump", Some(file.path())), "pg_dump is at work, 4 B written");
+        assert_eq!(at_work("pg_restore", None), "pg_restore is at work");
     }
 
     #[test]
