@@ -194,3 +194,25 @@ async fn one_upkeep_at_a_time_and_nobody_waits_behind_one_that_waits() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_takes_long_is_not_ended_by_the_time_outs_of_the_role() {
+    on_postgres(async |lab| {
+        // Where the server knows them. Waiting for a lock is what takes long here.
+        let short = "do $$ declare known name; begin \
+                         for known in select name from pg_settings where name in ('transaction_timeout', 'idle_session_timeout') loop \
+                             execute format('alter database %I set %I = ''2s''', current_database(), known); \
+                         end loop; \
+                     end $$";
+        let holder = connect(&lab.database.url).await;
+        lab.database.change(short).await;
+        let mut upkeep = upkeep(lab).await;
+        holder.batch_execute("begin; lock table odds in share update exclusive mode").await.expect("held");
+        let step = UpkeepStep::VacuumTable { table: "odds".into() };
+        let error = upkeep.run(&step).await.expect_err("it gives up").to_string();
+        assert!(error.contains("lock timeout"), "{error}");
+        holder.batch_execute("commit").await.expect("an answer");
+        upkeep.run(&step).await.expect("the connection is there");
+    })
+    .await;
+}

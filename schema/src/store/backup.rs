@@ -82,7 +82,7 @@ struct Named {
 }
 
 /// Newer servers have more time-outs, and a role may have them set.
-const PATIENT: &str = "select set_config(name, '0', false) from pg_settings \
+pub(super) const PATIENT: &str = "select set_config(name, '0', false) from pg_settings \
                        where name in ('transaction_timeout', 'idle_session_timeout')";
 
 impl PostgresSnapshot {

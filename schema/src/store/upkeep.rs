@@ -11,6 +11,7 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use secrecy::ExposeSecret;
 
+use super::backup::PATIENT;
 use super::bloat::INDEXES;
 use super::census::TABLES;
 use super::error::StoreError;
@@ -142,6 +143,7 @@ impl Upkeep {
         let manager = PostgresManager::new(config, url.expose_secret(), Access::Write)?;
         let mut c = manager.dedicated().await?;
         c.batch_execute("set statement_timeout = 0").await?; // a large table takes as long as it takes
+        c.batch_execute(PATIENT).await?;
         let query = "select pg_try_advisory_lock(hashtext('ledgerline optimize')) as granted";
         let ask =
             async || diesel::sql_query(query).get_result(&mut c).await.map(|turn: Granted| turn.granted);
