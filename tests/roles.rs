@@ -358,8 +358,21 @@ async fn upkeep_is_for_the_owner_or_for_maintenance(roles: &Roles) {
         let said = String::from_utf8_lossy(&refused.stderr);
         assert_eq!(refused.status.code(), Some(1), "{role}: {said}");
         assert!(
-            said.contains("may not vacuum alert_rule_set, ") && said.contains("ledgerline_migrator"),
+            said.contains("may not vacuum and rebuild alert_rule_set, ")
+                && said.contains("ledgerline_migrator"),
             "{role}: {said}"
         );
     }
+    // The owner of the database may vacuum what others own, and may rebuild none of it.
+    let owned_by = |owner: &str| {
+        format!(
+            "do $$ begin execute format('alter database %I owner to {owner}', current_database()); end $$"
+        )
+    };
+    execute(&roles.database.url, &owned_by(&format!("{}_reader", roles.prefix))).await;
+    let refused = as_role("reader").run(&["db", "optimize"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("may not vacuum and rebuild"), "{said}");
+    execute(&roles.database.url, &owned_by("current_user")).await;
+    roles.grant().await; // what an owner was given goes with the ownership
 }

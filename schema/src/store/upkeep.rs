@@ -4,6 +4,8 @@
 //! What must stay true: nothing here takes a lock that a worker waits for behind it, but for SQLite's own `vacuum`, which has to be
 //! asked for; a step that fails leaves what was there; one upkeep at a time per database.
 
+mod rights;
+
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
@@ -103,20 +105,6 @@ struct Checkpoint {
     busy: i32,
 }
 
-/// Vacuum passes over what it may not touch with no more than a warning, so the right is asked for before.
-const FORBIDDEN: &str = "\
-    select c.relname::text as name from pg_class c, pg_roles me, pg_database d \
-    where c.relnamespace = (select oid from pg_namespace where nspname = current_schema()) \
-      and c.relname = any(string_to_array($1, ' ')) and me.rolname = current_user and d.datname = current_database() \
-      and not (me.rolsuper or pg_has_role(c.relowner, 'USAGE') or pg_has_role(d.datdba, 'USAGE')) \
-    order by c.relname";
-/// The same where rights can be given.
-const FORBIDDEN_17: &str = "\
-    select c.relname::text as name from pg_class c \
-    where c.relnamespace = (select oid from pg_namespace where nspname = current_schema()) \
-      and c.relname = any(string_to_array($1, ' ')) and not has_table_privilege(c.oid, 'MAINTAIN') \
-    order by c.relname";
-
 /// Largest first: what helps most comes first.
 const OURS: &str = "\
     select c.relname::text as name from pg_class c \
@@ -158,21 +146,10 @@ impl Upkeep {
     /// # Errors
     /// `Rejected`, with the tables; else the database did not answer.
     pub async fn check_rights(&mut self) -> Result<(), StoreError> {
-        let Place::Postgres(c) = &mut self.place else { return Ok(()) };
-        let query = "select current_setting('server_version_num')::int4 >= 170000 as granted";
-        let grantable = diesel::sql_query(query).get_result::<Granted>(c).await?.granted;
-        let query = diesel::sql_query(if grantable { FORBIDDEN_17 } else { FORBIDDEN });
-        let forbidden: Vec<Named> = query.bind::<Text, _>(TABLES.join(" ")).load(c).await?;
-        if forbidden.is_empty() {
-            return Ok(());
+        match &mut self.place {
+            Place::Postgres(c) => rights::check(c).await,
+            Place::Sqlite(_) => Ok(()),
         }
-        let tables: Vec<String> = forbidden.into_iter().map(|row| row.name).collect();
-        let way = if grantable {
-            "run it as ledgerline_maintenance (docs/roles.sql grants it MAINTAIN) or as the owner, ledgerline_migrator"
-        } else {
-            "before PostgreSQL 17 only the owner may, ledgerline_migrator"
-        };
-        Err(StoreError::Rejected(format!("the role may not vacuum {}: {way}", tables.join(", "))))
     }
 
     /// What failed rebuilds left, then tables. `whole_file` asks for SQLite's vacuum.
