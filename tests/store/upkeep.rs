@@ -2,7 +2,9 @@
 //! what a database tells of itself.
 
 use ledgerline_schema::events::EventKind;
-use ledgerline_schema::store::{Bloated, DatabaseConfig, DatabaseStats, Upkeep, UpkeepStep};
+use std::time::Duration;
+
+use ledgerline_schema::store::{Bloated, DatabaseConfig, DatabaseStats, RebuildPatience, Upkeep, UpkeepStep};
 
 use super::lab::{Lab, Line, odds, on_postgres};
 use crate::support::eventually;
@@ -135,6 +137,61 @@ async fn what_a_failed_rebuild_left_goes_and_other_indexes_stay() {
         let left = "select string_agg(indexrelid::regclass::text, ' ' order by 1) as line from pg_index \
                     where indrelid = 'odds'::regclass and not indisvalid";
         assert_eq!(lab.database.line(left).await, "mine");
+    })
+    .await;
+}
+
+/// Indexes that may not be used, and that every insert keeps up all the same.
+const INVALID: &str = "select coalesce(string_agg(indexrelid::regclass::text, ' ' order by indexrelid::regclass::text), '') as line from pg_index where not indisvalid";
+
+fn key_of_odds_anew() -> UpkeepStep {
+    UpkeepStep::Reindex { index: "odds_pkey".into(), bytes: 0, wasted_bytes: 0 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_would_wait_for_somebody_is_not_begun() {
+    on_postgres(async |lab| {
+        let patience = RebuildPatience { open: Duration::ZERO, ..RebuildPatience::default() };
+        let mut upkeep = upkeep(lab).await.with_patience(patience);
+        let begin = |how: &str| format!("set application_name = 'somebody'; begin {how}; select count(*) from odds");
+        for how in ["isolation level repeatable read", ""] {
+            let somebody = connect(&lab.database.url).await;
+            somebody.batch_execute(&begin(how)).await.expect("begun");
+            let pid = lab.database.number("select pid from pg_stat_activity where application_name = 'somebody' and datname = current_database()").await;
+            let refused = upkeep.run(&key_of_odds_anew()).await.expect_err("somebody is in the way").to_string();
+            let named = refused.starts_with("a transaction is open for ") && refused.contains(&format!("(pid {pid}, somebody)"));
+            assert!(named, "{how}: {refused}");
+            assert_eq!(lab.database.line(INVALID).await, "", "nothing was built");
+            somebody.batch_execute("commit; set application_name = ''").await.expect("ended");
+        }
+        let elsewhere = connect(&lab.database.url).await;
+        elsewhere.batch_execute("begin; select pg_current_xact_id(), count(*) from games").await.expect("no snapshot, another table");
+        upkeep.run(&key_of_odds_anew()).await.expect("nobody is in the way");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_rebuild_could_not_take_back_is_told_and_goes_the_next_time() {
+    on_postgres(async |lab| {
+        let patience = RebuildPatience { waits: Duration::from_millis(200), ..RebuildPatience::default() };
+        let mut upkeep = upkeep(lab).await.with_patience(patience);
+        let backup = connect(&lab.database.url).await;
+        let begin = "begin isolation level repeatable read; select count(*) from odds";
+        backup.batch_execute(begin).await.expect("begun");
+        for left in ["odds_pkey_ccnew", "odds_pkey_ccnew odds_pkey_ccnew1"] {
+            let told =
+                upkeep.run(&key_of_odds_anew()).await.expect_err("it waits for the backup").to_string();
+            assert!(told.contains("lock timeout; what it left could not be dropped"), "{told}");
+            assert!(told.contains("the next `db optimize` drops it"), "{told}");
+            assert_eq!(lab.database.line(INVALID).await, left);
+        }
+        backup.batch_execute("commit").await.expect("ended");
+        for step in upkeep.first_steps(false).await.expect("steps") {
+            upkeep.run(&step).await.unwrap_or_else(|error| panic!("{step:?}: {error}"));
+        }
+        assert_eq!(lab.database.line(INVALID).await, "");
+        upkeep.run(&key_of_odds_anew()).await.expect("nobody is in the way");
     })
     .await;
 }

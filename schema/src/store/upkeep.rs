@@ -4,6 +4,7 @@
 //! What must stay true: nothing here takes a lock that a worker waits for behind it, but for SQLite's own `vacuum`, which has to be
 //! asked for; a step that fails leaves what was there; one upkeep at a time per database.
 
+mod rebuild;
 mod rights;
 
 use std::time::{Duration, Instant};
@@ -61,9 +62,25 @@ pub struct Bloated {
     pub from_bytes: i64,
 }
 
+/// How patient the rebuild of an index is. It waits for transactions that are older than itself, and nobody waits behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RebuildPatience {
+    /// So long it waits, and so does the dropping of what a failed one left.
+    pub waits: Duration,
+    /// It is not begun where a transaction that it would wait for has been open for so long.
+    pub open: Duration,
+}
+
+impl Default for RebuildPatience {
+    fn default() -> Self {
+        Self { waits: Duration::from_secs(60), open: Duration::from_secs(60) }
+    }
+}
+
 /// A connection for upkeep; on PostgreSQL one of its own.
 pub struct Upkeep {
     place: Place,
+    patience: RebuildPatience,
 }
 
 enum Place {
@@ -112,10 +129,8 @@ const OURS: &str = "\
       and c.relname = any(string_to_array($1, ' ')) \
     order by pg_total_relation_size(c.oid) desc, c.relname";
 
-/// How long a step waits for its turn: for another vacuum or a migration. A rebuild waits for every transaction that is older
-/// than itself, and nobody waits behind it.
+/// How long a step waits for its turn: for another vacuum or a migration.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-const REBUILD_WAIT: Duration = Duration::from_secs(60);
 
 impl Upkeep {
     /// Connects, and waits a little until nobody else is at it. The lock is on the connection that does the work: of a command that
@@ -126,7 +141,7 @@ impl Upkeep {
     pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let url = config.resolved_url().map_err(StoreError::Config)?;
         if url.expose_secret().starts_with("sqlite:") {
-            return Ok(Self { place: Place::Sqlite(Store::connect(config).await?) });
+            return Ok(Self::at(Place::Sqlite(Store::connect(config).await?)));
         }
         let manager = PostgresManager::new(config, url.expose_secret(), Access::Write)?;
         let mut c = manager.dedicated().await?;
@@ -138,7 +153,17 @@ impl Upkeep {
         if !turn::taken(ask).await? {
             return Err(StoreError::Rejected("somebody else is optimizing this database".into()));
         }
-        Ok(Self { place: Place::Postgres(Box::new(c)) })
+        Ok(Self::at(Place::Postgres(Box::new(c))))
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, patience: RebuildPatience::default() }
+    }
+
+    /// Rebuilds with another patience.
+    #[must_use]
+    pub fn with_patience(self, patience: RebuildPatience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Whether the role may do what is to be done. Asked before anything is changed.
@@ -205,7 +230,7 @@ impl Upkeep {
     pub async fn run(&mut self, step: &UpkeepStep) -> Result<Duration, StoreError> {
         let start = Instant::now();
         match &mut self.place {
-            Place::Postgres(c) => on_server(c, step).await?,
+            Place::Postgres(c) => on_server(c, step, self.patience).await?,
             Place::Sqlite(store) => in_file(store, step).await?,
         }
         Ok(start.elapsed())
@@ -219,10 +244,14 @@ impl Upkeep {
     }
 }
 
-async fn on_server(c: &mut AsyncPgConnection, step: &UpkeepStep) -> Result<(), StoreError> {
+async fn on_server(
+    c: &mut AsyncPgConnection,
+    step: &UpkeepStep,
+    patience: RebuildPatience,
+) -> Result<(), StoreError> {
     match step {
         UpkeepStep::DropLeftover { index } => {
-            wait_at_most(c, REBUILD_WAIT).await?;
+            wait_at_most(c, patience.waits).await?;
             Ok(c.batch_execute(&format!("drop index concurrently if exists {}", quoted(index))).await?)
         }
         UpkeepStep::VacuumTable { table } => {
@@ -230,14 +259,8 @@ async fn on_server(c: &mut AsyncPgConnection, step: &UpkeepStep) -> Result<(), S
             Ok(c.batch_execute(&format!("vacuum (analyze) {}", quoted(table))).await?)
         }
         UpkeepStep::Reindex { index, .. } => {
-            wait_at_most(c, REBUILD_WAIT).await?;
-            let rebuilt = c.batch_execute(&format!("reindex index concurrently {}", quoted(index))).await;
-            if rebuilt.is_err() {
-                // The half of a new one is of no use, and every write would have to keep it up.
-                let half = format!("drop index concurrently if exists {}", quoted(&format!("{index}_ccnew")));
-                let _ = c.batch_execute(&half).await; // the next upkeep finds it
-            }
-            Ok(rebuilt?)
+            wait_at_most(c, patience.waits).await?;
+            rebuild::rebuild(c, index, patience.open).await
         }
         UpkeepStep::RefreshStatistics | UpkeepStep::VacuumFile | UpkeepStep::Checkpoint => Err(misplaced()),
     }
