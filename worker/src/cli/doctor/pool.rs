@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ledgerline_schema::store::{Burst, DatabaseConfig, PoolConfig, PoolState, Store};
+use ledgerline_schema::store::{Burst, DatabaseConfig, PoolConfig, PoolState, SetUpFailure, Store};
 
 use super::Probe;
 use crate::config::Config;
@@ -17,10 +17,10 @@ const LEFT: i64 = 3;
 /// Tries as many connections at once as a worker may open, if the server has so many left.
 pub(super) async fn probe(config: &Config, free: i64) -> Probe {
     let (size, wanted) = (config.database.pool.size, config.wanted_connections());
-    let count = u32::try_from((free - LEFT).max(0)).unwrap_or(u32::MAX).min(size);
-    if count == 0 {
-        return Probe::skipped(POOL, "no connection is left to try with");
-    }
+    let count = match to_try(free, size) {
+        Ok(count) => count,
+        Err(probe) => return probe,
+    };
     let tried = DatabaseConfig {
         pool: PoolConfig { size: count, ..config.database.pool.clone() },
         ..config.database.clone()
@@ -32,6 +32,16 @@ pub(super) async fn probe(config: &Config, free: i64) -> Probe {
         }
         Err(error) => Probe::fail(POOL, error.to_string(), "see the probe of the database"),
     }
+}
+
+/// How many connections may be tried. That there are none is what a worker would meet, too.
+fn to_try(free: i64, size: u32) -> Result<u32, Probe> {
+    if free <= LEFT {
+        let found =
+            format!("not tried: {} connections are left, and the last {LEFT} are for others", free.max(0));
+        return Err(Probe::warn(POOL, found, remedy(SetUpFailure::Full)));
+    }
+    Ok(u32::try_from(free - LEFT).unwrap_or(u32::MAX).min(size))
 }
 
 fn judge(pool: &PoolConfig, wanted: u32, burst: &Burst, state: &PoolState) -> Probe {
@@ -87,6 +97,16 @@ mod tests {
         let found = judged(8, burst(8, 40), &PoolState::default());
         assert_eq!(found.status, Status::Ok, "{found:?}");
         assert!(found.found.contains("8 of 8") && found.found.contains("within 40 ms"), "{found:?}");
+    }
+
+    #[test]
+    fn a_server_that_is_full_is_a_warning_and_not_left_out() {
+        for (free, left) in [(LEFT, "3 connections are left"), (0, "0 connections"), (-2, "0 connections")] {
+            let probe = to_try(free, 8).expect_err("nothing to try with");
+            assert!(probe.status == Status::Warn && probe.found.contains(left), "{probe:?}");
+            assert!(probe.advice.is_some_and(|text| text.contains("max_connections")), "{probe:?}");
+        }
+        assert_eq!([to_try(LEFT + 1, 8), to_try(LEFT + 9, 8)], [Ok(1), Ok(8)]);
     }
 
     #[test]
