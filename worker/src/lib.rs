@@ -28,6 +28,7 @@ pub mod outage;
 pub mod pace;
 pub mod page;
 pub mod pipeline;
+mod pool_lately;
 mod pool_report;
 pub mod progress;
 pub mod protocol;

@@ -1,5 +1,6 @@
 //! What a pool's figures say, in words: what to change, and why. Asked by the API about the pools of a worker, and by `doctor` about
-//! one that it has just tried out. Pure.
+//! one that it has just tried out. Pure: whoever asks about a worker's holds its counters against earlier ones (`pool_lately`), because
+//! what was mended needs no advice any more.
 
 use ledgerline_schema::store::{PoolState, SetUpFailure};
 
@@ -7,10 +8,13 @@ use ledgerline_schema::store::{PoolState, SetUpFailure};
 const ENOUGH_CALLERS: u64 = 100;
 /// One caller of so many may wait before it is worth a word.
 const ONE_OF: u64 = 10;
-/// So many times its size has to be opened and closed again before it is worth a word.
-const CHURN: u64 = 20;
+/// So many times its size has to be closed and opened again in ten minutes before it is worth a word.
+const CHURN: u64 = 2;
 
-/// What to change. `wanted` is what the configuration would need; null for a pool that has no writers.
+const LATELY: &str = "in the last 10 minutes";
+
+/// What to change, by what was counted in the last ten minutes. `wanted` is what the configuration would need; null for a pool that has
+/// no writers.
 pub(crate) fn advice(state: &PoolState, wanted: Option<u32>) -> Vec<String> {
     let mut advice = Vec::new();
     let short = wanted.filter(|wanted| state.max < *wanted);
@@ -23,7 +27,7 @@ pub(crate) fn advice(state: &PoolState, wanted: Option<u32>) -> Vec<String> {
         } else {
             "transactions are long or the database is slow: see ledgerline_batch_write_seconds before the pool is raised"
         };
-        advice.push(format!("{} callers waited for a connection in vain: {then}", state.timeouts));
+        advice.push(format!("{} callers waited for a connection in vain {LATELY}: {then}", state.timeouts));
     } else if often_waits(state) {
         let each_ms = state.wait_time.as_secs_f64() * 1e3 / state.waits as f64;
         let then = match short {
@@ -34,26 +38,25 @@ pub(crate) fn advice(state: &PoolState, wanted: Option<u32>) -> Vec<String> {
             }
         };
         advice.push(format!(
-            "{} callers waited for a connection, {each_ms:.0} ms on average: {then}",
+            "{} callers waited for a connection {LATELY}, {each_ms:.0} ms on average: {then}",
             state.waits
         ));
     }
     if state.closed.failed_check > 0 {
         advice.push(format!(
-            "{} idle connections were dead when they were wanted: something ends them; set database.pool.idle_timeout_ms below its limit",
+            "{} idle connections were found dead {LATELY} when they were wanted: something ends them; set database.pool.idle_timeout_ms below its limit",
             state.closed.failed_check
         ));
     }
     if state.closed.idle > CHURN * u64::from(state.max) {
         advice.push(format!(
-            "{} connections were closed because nobody used them, and opened again: raise database.pool.min_idle",
+            "{} connections were closed {LATELY} because nobody used them, and opened again: raise database.pool.min_idle",
             state.closed.idle
         ));
     }
-    let failed = state.failures().filter(|(_, count)| *count > 0);
-    advice.extend(
-        failed.map(|(why, count)| format!("{count} connections could not be set up: {}", remedy(why))),
-    );
+    for (why, count) in state.failures().filter(|(_, count)| *count > 0) {
+        advice.push(format!("{count} connections could not be set up {LATELY}: {}", remedy(why)));
+    }
     advice
 }
 
@@ -135,7 +138,7 @@ mod tests {
     fn time_outs_of_a_pool_that_is_large_enough_are_the_databases() {
         let vain = PoolState { timeouts: 3, ..calm() };
         assert!(told(&vain, Some(8)).contains("ledgerline_batch_write_seconds"));
-        assert!(told(&vain, Some(9)).contains("in vain: raise database.pool.size"));
+        assert!(told(&vain, Some(9)).contains("in vain in the last 10 minutes: raise database.pool.size"));
     }
 
     #[test]
@@ -145,7 +148,7 @@ mod tests {
             let mut state = calm();
             state.set_up_failures[place] = 2;
             let text = told(&state, None);
-            assert_eq!(text, format!("2 connections could not be set up: {}", remedy(why)));
+            assert_eq!(text, format!("2 connections could not be set up {LATELY}: {}", remedy(why)));
             texts.push(text);
         }
         texts.sort();
@@ -157,7 +160,7 @@ mod tests {
     fn stale_connections_name_the_setting() {
         let found = PoolState { closed: Closed { failed_check: 1, ..Closed::default() }, ..calm() };
         assert!(told(&found, None).contains("idle_timeout_ms"));
-        let churn = PoolState { closed: Closed { idle: 161, ..Closed::default() }, ..calm() };
+        let churn = PoolState { closed: Closed { idle: 17, ..Closed::default() }, ..calm() };
         assert!(told(&churn, None).contains("min_idle"));
     }
 }

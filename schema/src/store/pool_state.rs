@@ -126,6 +126,36 @@ impl Closed {
 }
 
 impl PoolState {
+    /// The pool as it is, with what was counted since it was `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let less = |now: u64, before: u64| now.saturating_sub(before);
+        let (closed, before) = (self.closed, earlier.closed);
+        let mut set_up_failures = self.set_up_failures;
+        for (count, before) in set_up_failures.iter_mut().zip(earlier.set_up_failures) {
+            *count = less(*count, before);
+        }
+        Self {
+            min: self.min,
+            max: self.max,
+            idle: self.idle,
+            in_use: self.in_use,
+            waiting: self.waiting,
+            direct: less(self.direct, earlier.direct),
+            waits: less(self.waits, earlier.waits),
+            wait_time: self.wait_time.saturating_sub(earlier.wait_time),
+            timeouts: less(self.timeouts, earlier.timeouts),
+            opened: less(self.opened, earlier.opened),
+            closed: Closed {
+                broken: less(closed.broken, before.broken),
+                failed_check: less(closed.failed_check, before.failed_check),
+                lifetime: less(closed.lifetime, before.lifetime),
+                idle: less(closed.idle, before.idle),
+            },
+            set_up_failures,
+        }
+    }
+
     /// Connections that could not be set up, with why.
     pub fn failures(&self) -> impl Iterator<Item = (SetUpFailure, u64)> {
         SetUpFailure::ALL.into_iter().zip(self.set_up_failures)

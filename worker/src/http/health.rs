@@ -17,6 +17,7 @@ use super::Shared;
 use crate::clock;
 use crate::metrics;
 use crate::outage::Outage;
+use crate::pool_lately::Lately;
 
 /// A poll loop that did not come round for this long is wedged.
 const WEDGED: Duration = Duration::from_secs(60);
@@ -32,6 +33,10 @@ pub struct Health {
     pub draining: AtomicBool,
     /// Whether a spool stands in for the database; not set where there is none.
     pub outage: OnceLock<Arc<Outage>>,
+    /// What the line's pool of connections has counted lately.
+    pub(crate) line_pool: Lately,
+    /// And that for reads.
+    pub(crate) read_pool: Lately,
 }
 
 /// The probes and the metrics.
@@ -55,7 +60,7 @@ fn is_wedged(last_tick: Option<UtcMicros>, now: UtcMicros) -> bool {
 }
 
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
-    let Health { database, kafka, draining, outage } = &*shared.health;
+    let Health { database, kafka, draining, outage, .. } = &*shared.health;
     let (database, kafka, draining) = (database.load(Relaxed), kafka.load(Relaxed), draining.load(Relaxed));
     let spooling = outage.get().is_some_and(|outage| outage.is_on());
     let ready = (database || spooling) && kafka && !draining;

@@ -29,6 +29,7 @@ pub use health::Health;
 
 use crate::config::{Config, HttpConfig};
 use crate::page::{self, Page};
+use crate::pool_lately;
 use crate::progress::Progress;
 use crate::source::kafka::group_of;
 use token::Token;
@@ -87,12 +88,16 @@ impl KnownTopic {
 /// A listener that serves until the process ends.
 pub type Server = JoinHandle<std::io::Result<()>>;
 
-/// Listens and serves what is only read. Answers the address, which matters where the port was 0.
+/// Listens and serves what is only read, and notes what the pools count, for who asks how the database is. Answers the address, which
+/// matters where the port was 0.
 ///
 /// # Errors
 /// The address cannot be had.
 pub async fn serve(config: &HttpConfig, shared: Shared) -> anyhow::Result<(SocketAddr, Server)> {
-    listen_with("http.listen", config.listen, router(shared, config.api)).await
+    let noted = pool_lately::keep(shared.store.clone(), shared.reads.clone(), Arc::clone(&shared.health));
+    let listening = listen_with("http.listen", config.listen, router(shared, config.api)).await?;
+    tokio::spawn(noted);
+    Ok(listening)
 }
 
 /// Listens and serves what changes something, and what is read by the same caller.

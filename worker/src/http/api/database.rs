@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use crate::http::Shared;
 use crate::http::problem::{OfList, Problem};
+use crate::pool_lately::Lately;
 use crate::pool_report::advice;
 
 pub(super) fn router() -> OpenApiRouter<Shared> {
@@ -86,7 +87,7 @@ struct Pool {
     /// Connections that could not be set up, by reason: `timed_out`, `unreachable`, `tls`, `login`, `full`, `not_ready`, `settings`,
     /// `other`.
     set_up_failures: BTreeMap<&'static str, u64>,
-    /// What to change, as these figures say; nothing where all is well.
+    /// What to change, by what was counted in the last ten minutes; nothing where all is well.
     advice: Vec<String>,
 }
 
@@ -107,16 +108,18 @@ struct Closed {
 #[utoipa::path(get, path = "/api/v1/health/db", operation_id = "databaseHealth", tag = "operations",
     responses((status = 200, description = "What they said, or why they did not", body = Databases), OfList))]
 async fn show(State(shared): State<Shared>) -> Json<Databases> {
-    let wanted = Some(shared.wanted_connections);
+    let wanted = Some(shared.wanted_connections).filter(|_| !shared.store.is_embedded());
+    // As they were before this call took a place in them.
+    let line = pool(&shared.store, &shared.health.line_pool, wanted);
+    let readers = pool(&shared.reads, &shared.health.read_pool, None);
     let (writes, reads) =
-        tokio::join!(ask(&shared.store, &shared.probe, wanted), ask(&shared.reads, &shared.reads, None));
+        tokio::join!(ask(&shared.store, line, &shared.probe), ask(&shared.reads, readers, &shared.reads));
     let ok = writes.problem.is_none() && reads.problem.is_none();
     Json(Databases { ok, program_schema_version: SCHEMA_VERSION, writes, reads })
 }
 
 /// The pool of one store, and what the server says over a connection of another one.
-async fn ask(store: &Store, by: &Store, wanted: Option<u32>) -> Database {
-    let pool = pool(store, wanted); // as it was before this call took a place in it
+async fn ask(store: &Store, pool: Pool, by: &Store) -> Database {
     let (server, problem) = match by.server_state().await {
         Ok(state) => (Some(view(state)), None),
         Err(error) => {
@@ -127,9 +130,9 @@ async fn ask(store: &Store, by: &Store, wanted: Option<u32>) -> Database {
     Database { kind: store.name(), pool, server, problem }
 }
 
-fn pool(store: &Store, wanted: Option<u32>) -> Pool {
+fn pool(store: &Store, lately: &Lately, wanted: Option<u32>) -> Pool {
     let state = store.pool_state();
-    let advice = advice(&state, wanted.filter(|_| !store.is_embedded()));
+    let advice = advice(&lately.of(&state), wanted);
     let set_up_failures = state.failures().map(|(why, count)| (why.name(), count)).collect();
     let PoolState { min, max, idle, in_use, waiting, direct, waits, timeouts, opened, closed, .. } = state;
     let store::Closed { broken, failed_check, lifetime, idle: unused } = closed;
