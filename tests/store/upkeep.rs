@@ -273,3 +273,27 @@ async fn a_step_that_takes_long_is_not_ended_by_the_time_outs_of_the_role() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_a_step_has_come_can_be_seen() {
+    on_postgres(async |lab| {
+        let mut upkeep = upkeep(lab).await;
+        let watch = upkeep.watch(&DatabaseConfig::for_url(&lab.database.url)).await.expect("a connection");
+        let watch = tokio::sync::Mutex::new(watch);
+        let look = async || watch.lock().await.look().await;
+        assert_eq!(look().await, None, "nothing is under way");
+        let backup = connect(&lab.database.url).await;
+        let begin = "begin isolation level repeatable read; select count(*) from odds";
+        backup.batch_execute(begin).await.expect("begun");
+        let looks = async {
+            let phase = "waiting for old snapshots";
+            eventually(phase, async || look().await.filter(|seen| seen == phase).map(drop)).await;
+            backup.batch_execute("commit").await.expect("ended");
+        };
+        let step = key_of_odds_anew();
+        let (done, ()) = tokio::join!(upkeep.run(&step), looks);
+        done.expect("rebuilt");
+        assert_eq!(look().await, None);
+    })
+    .await;
+}

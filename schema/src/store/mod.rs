@@ -115,7 +115,7 @@ pub use stats::{
 pub use sweep::{QuoteKey, Sweep, SweptChunk};
 pub use switches::{Extent, Switch, SwitchOrder, SwitchState, Switched};
 pub use trial::{Storage, TrialDatabase};
-pub use upkeep::{Bloated, RebuildPatience, Upkeep, UpkeepStep};
+pub use upkeep::{Bloated, RebuildPatience, Upkeep, UpkeepStep, UpkeepWatch};
 pub use verify::{LedgerSegment, Verification};
 pub use workflow_rows::{HistoryRow, Workflow, WorkflowFilter};
 pub use workflows::{NewWorkflow, WorkflowError};

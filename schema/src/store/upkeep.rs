@@ -6,6 +6,9 @@
 
 mod rebuild;
 mod rights;
+mod watch;
+
+pub use watch::UpkeepWatch;
 
 use std::time::{Duration, Instant};
 
@@ -104,6 +107,12 @@ struct Named {
 struct Granted {
     #[diesel(sql_type = Bool)]
     granted: bool,
+}
+
+#[derive(QueryableByName)]
+struct Backend {
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    pid: i32,
 }
 
 #[derive(QueryableByName)]
@@ -221,6 +230,16 @@ impl Upkeep {
             wasted_bytes: row.wasted_bytes,
         };
         Ok(found.into_iter().map(step).collect())
+    }
+
+    /// Somebody who looks how far a step has come; null where there is no server, or it has no connection left.
+    pub async fn watch(&mut self, config: &DatabaseConfig) -> Option<UpkeepWatch> {
+        let Place::Postgres(c) = &mut self.place else { return None };
+        let backend: Backend =
+            diesel::sql_query("select pg_backend_pid() as pid").get_result(c).await.ok()?;
+        let url = config.resolved_url().ok()?;
+        let manager = PostgresManager::new(config, url.expose_secret(), Access::Read).ok()?;
+        Some(UpkeepWatch { conn: manager.dedicated().await.ok()?, pid: backend.pid })
     }
 
     /// Does it. Answers how long it took.

@@ -1,17 +1,26 @@
 //! `ledgerline db optimize`: the database looked after, beside running workers. What may be done, and how without standing in
 //! anybody's way, is in the store.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::pending;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use clap::Args;
 use indicatif::HumanBytes;
-use ledgerline_schema::store::{Bloated, Upkeep, UpkeepStep};
+use ledgerline_schema::store::{Bloated, Upkeep, UpkeepStep, UpkeepWatch};
 use serde_json::{Value, json};
 
 use super::super::Ending;
 use super::super::operator::{connect, print_line, tell};
 use super::progress::Progress;
+use crate::clock::ticks;
 use crate::config::Config;
+use crate::sync::lock;
+
+/// How often the server is asked how far it has come.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// Arguments of `db optimize`.
 #[derive(Debug, Args)]
@@ -40,12 +49,12 @@ pub struct OptimizeArgs {
 pub async fn optimize(config: &Config, args: OptimizeArgs) -> anyhow::Result<Ending> {
     connect(config).await?; // a schema of another program is not looked after
     let mut upkeep = Upkeep::open(&config.database).await?;
-    let ended = look_after(&mut upkeep, &args).await;
+    let ended = look_after(&mut upkeep, config, &args).await;
     upkeep.end().await;
     ended
 }
 
-async fn look_after(upkeep: &mut Upkeep, args: &OptimizeArgs) -> anyhow::Result<Ending> {
+async fn look_after(upkeep: &mut Upkeep, config: &Config, args: &OptimizeArgs) -> anyhow::Result<Ending> {
     upkeep.check_rights().await?;
     let bloated =
         Bloated { from_percent: args.bloated_percent, from_bytes: i64::from(args.bloated_mib) << 20 };
@@ -57,9 +66,10 @@ async fn look_after(upkeep: &mut Upkeep, args: &OptimizeArgs) -> anyhow::Result<
         }
         return Ok(Ending::Done);
     }
-    let mut failed = all(upkeep, &first, args.json).await?;
+    let mut watch = upkeep.watch(&config.database).await;
+    let mut failed = all(upkeep, watch.as_mut(), &first, args.json).await?;
     let rebuilds = upkeep.rebuilds(bloated).await?;
-    failed += all(upkeep, &rebuilds, args.json).await?;
+    failed += all(upkeep, watch.as_mut(), &rebuilds, args.json).await?;
     if failed > 0 {
         tell(format_args!(
             "{failed} steps could not be done; what was there is there, and the next run tries again"
@@ -70,12 +80,24 @@ async fn look_after(upkeep: &mut Upkeep, args: &OptimizeArgs) -> anyhow::Result<
 }
 
 /// Does them one after the other; answers how many could not be done.
-async fn all(upkeep: &mut Upkeep, steps: &[UpkeepStep], as_json: bool) -> anyhow::Result<usize> {
+async fn all(
+    upkeep: &mut Upkeep,
+    mut watch: Option<&mut UpkeepWatch>,
+    steps: &[UpkeepStep],
+    as_json: bool,
+) -> anyhow::Result<usize> {
     let mut failed = 0;
     for (number, step) in steps.iter().enumerate() {
         let mut progress = Progress::new();
         let told = || format!("{} of {}: {}", number + 1, steps.len(), Said(step));
-        let done = progress.during(upkeep.run(step), told).await;
+        let seen = Mutex::new(String::new());
+        let work = async {
+            tokio::select! {
+                done = upkeep.run(step) => done,
+                never = follow(watch.as_deref_mut(), &seen) => match never {},
+            }
+        };
+        let done = progress.watched(work, told, || lock(&seen).clone()).await;
         drop(progress);
         let (seconds, problem) = match &done {
             Ok(took) => (Some(took.as_secs_f64()), None),
@@ -98,6 +120,17 @@ async fn all(upkeep: &mut Upkeep, steps: &[UpkeepStep], as_json: bool) -> anyhow
         }
     }
     Ok(failed)
+}
+
+/// Keeps what is seen of the step under way; it stays empty where nothing can be seen.
+async fn follow(watch: Option<&mut UpkeepWatch>, seen: &Mutex<String>) -> Infallible {
+    let Some(watch) = watch else { return pending().await };
+    let mut ticks = ticks(LOOKS_EVERY);
+    loop {
+        ticks.tick().await;
+        let phase = watch.look().await;
+        *lock(seen) = phase.map_or_else(String::new, |phase| format!(", {phase}"));
+    }
 }
 
 fn planned(step: &UpkeepStep, as_json: bool) -> anyhow::Result<()> {

@@ -48,13 +48,25 @@ impl Progress {
 
     /// Waits for work that says nothing of itself, and tells what `text` says and for how long meanwhile.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>, text: impl Fn() -> String) -> T {
+        self.watched(work, text, String::new).await
+    }
+
+    /// The same, with what somebody else says of the work behind it.
+    pub(super) async fn watched<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        text: impl Fn() -> String,
+        seen: impl Fn() -> String,
+    ) -> T {
         self.begin(&text());
         let (start, mut ticks) = (Instant::now(), interval(MOVES_EVERY));
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                _ = ticks.tick() => self.say(|| format!("{}, {:.0} s", text(), start.elapsed().as_secs_f64())),
+                _ = ticks.tick() => {
+                    self.say(|| format!("{}, {:.0} s{}", text(), start.elapsed().as_secs_f64(), seen()));
+                }
             }
         }
     }
