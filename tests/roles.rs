@@ -307,8 +307,8 @@ async fn sweeps_are_for_maintenance(roles: &Roles) {
 /// `db backup` and `db restore` as the roles, by either method.
 async fn backups_are_for_readers_and_restores_for_the_owner(roles: &Roles) {
     let folder = tempfile::tempdir().expect("a folder");
-    let newer = roles.database.newer_than_pg_dump().await.is_some();
-    let methods: &[&str] = if newer { &["copy"] } else { &["pg_dump", "copy"] };
+    let fits = roles.database.does_not_fit_pg_dump().await.is_none();
+    let methods: &[&str] = if fits { &["pg_dump", "copy"] } else { &["copy"] };
     for method in methods {
         let backup = folder.path().join(method).display().to_string();
         let make = ["db", "backup", &backup, "--method", method];

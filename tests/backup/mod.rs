@@ -7,7 +7,7 @@ mod programs;
 mod refusals;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
@@ -70,23 +70,13 @@ async fn methods(setup: &Setup, database: &Database) -> &'static [&'static str] 
     if database.is_sqlite() {
         return &[];
     }
-    let older = database.newer_than_pg_dump().await.is_some();
-    let said = Command::new("pg_dump").arg("--version").output().expect("pg_dump is installed");
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    let (installed, server) = (major(&said), server_major(database).await);
-    if !older && (installed < 17 || server >= 17) {
+    let Some((installed, server)) = database.does_not_fit_pg_dump().await else {
         return &["pg_dump", "copy"];
-    }
+    };
     let (_folder, backup) = place();
     let because = format!("pg_dump is of version {installed}, and the server of {server}");
     refused(&setup.run(&["db", "backup", &backup, "--method", "pg_dump"]), 1, &because);
     &["copy"]
-}
-
-/// The 15 of `pg_dump (PostgreSQL) 15.18`.
-fn major(said: &str) -> i64 {
-    let digits = said.split(") ").nth(1).and_then(|rest| rest.split(['.', ' ', '\n']).next());
-    digits.and_then(|digits| digits.parse().ok()).expect("its version")
 }
 
 /// A migrated database of either kind with something in every kind of column.

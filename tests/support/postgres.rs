@@ -69,15 +69,16 @@ impl Database {
         rows[0][0].as_deref().expect("a number").parse().expect("a number")
     }
 
-    /// The versions of the installed `pg_dump` and of the server, where the server is the newer one: it cannot be dumped then.
-    pub async fn newer_than_pg_dump(&self) -> Option<(i64, i64)> {
+    /// The major versions of the installed `pg_dump` and of the server, where they do not fit: the server is the newer one, or it is older
+    /// than 17 and `pg_dump` is not.
+    pub async fn does_not_fit_pg_dump(&self) -> Option<(i64, i64)> {
         let said =
             std::process::Command::new("pg_dump").arg("--version").output().expect("pg_dump is installed");
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         let digits = said.split(") ").nth(1).and_then(|rest| rest.split(['.', ' ', '\n']).next());
         let installed = digits.and_then(|digits| digits.parse().ok()).expect("its version");
         let server = self.number("select current_setting('server_version_num')::int8 / 10000").await;
-        (installed < server).then_some((installed, server))
+        (installed < server || (server < 17 && installed >= 17)).then_some((installed, server))
     }
 
     /// A digest of a view's rows, whatever their order.

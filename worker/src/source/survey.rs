@@ -11,6 +11,7 @@ use ledgerline_schema::time::UtcMicros;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::SourceError;
@@ -120,17 +121,24 @@ impl Survey {
         Ok(found.iter().filter_map(|found| Some((found.partition(), offset(found.offset())?))).collect())
     }
 
-    /// Who is in the group.
+    /// Who is in the group; null where the brokers have just started and do not know yet.
     ///
     /// # Errors
     /// The brokers did not answer.
-    pub fn group(&self) -> Result<GroupState, SourceError> {
-        let groups = self.client.fetch_group_list(Some(&self.group), QUESTION_TIMEOUT).map_err(transient)?;
+    pub fn group(&self) -> Result<Option<GroupState>, SourceError> {
+        let groups = match self.client.fetch_group_list(Some(&self.group), QUESTION_TIMEOUT) {
+            Err(KafkaError::GroupListFetch(
+                CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator,
+            )) => {
+                return Ok(None);
+            }
+            groups => groups.map_err(transient)?,
+        };
         let found = groups.groups().iter().find(|group| group.name() == self.group);
-        Ok(found.map_or_else(
+        Ok(Some(found.map_or_else(
             || GroupState { state: "Dead".into(), members: 0 },
             |group| GroupState { state: group.state().to_owned(), members: group.members().len() },
-        ))
+        )))
     }
 
     /// Kafka's timestamp of the first record at or behind each offset, as far as it is found in time. One that lies beyond the

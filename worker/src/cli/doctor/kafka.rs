@@ -29,7 +29,7 @@ const AHEAD: i64 = 5 * UtcMicros::SECOND;
 struct Heard {
     topic: String,
     placements: Vec<Placement>,
-    group: Result<GroupState, String>,
+    group: Result<Option<GroupState>, String>,
     /// The newest timestamp that was found.
     newest: Option<UtcMicros>,
 }
@@ -134,10 +134,14 @@ fn topics(heard: &[Heard]) -> Probe {
 
 fn groups(heard: &[Heard]) -> Probe {
     let mut words = Vec::new();
-    let mut nobody = false;
+    let (mut nobody, mut loading) = (false, false);
     for Heard { topic, group, .. } in heard {
         match group {
-            Ok(GroupState { state, members }) => {
+            Ok(None) => {
+                loading = true;
+                words.push(format!("{topic}: not known yet"));
+            }
+            Ok(Some(GroupState { state, members })) => {
                 nobody |= *members == 0;
                 words.push(format!("{topic}: {members} members, {}", state.to_lowercase()));
             }
@@ -148,6 +152,13 @@ fn groups(heard: &[Heard]) -> Probe {
         }
     }
     let words = words.join("; ");
+    if loading {
+        return Probe::warn(
+            GROUPS,
+            words,
+            "the brokers have just started and still read their groups: ask again",
+        );
+    }
     if nobody {
         return Probe::warn(GROUPS, words, "nobody reads: start `ledgerline run`");
     }
@@ -183,7 +194,7 @@ mod tests {
         Heard {
             topic: "odds".into(),
             placements: (0..).zip(placements).map(placement).collect(),
-            group: Ok(GroupState { state: "Stable".into(), members }),
+            group: Ok(Some(GroupState { state: "Stable".into(), members })),
             newest: None,
         }
     }
@@ -204,6 +215,8 @@ mod tests {
         assert_eq!(groups(&[heard(&[], 2), heard(&[], 0)]).status, Status::Warn);
         let refused = Heard { group: Err("not authorized".into()), ..heard(&[], 0) };
         assert_eq!(groups(&[refused]).status, Status::Fail);
+        let loading = Heard { group: Ok(None), ..heard(&[], 0) };
+        assert_eq!(groups(&[heard(&[], 2), loading]).status, Status::Warn);
     }
 
     #[test]
