@@ -326,11 +326,10 @@ async fn what_was_spooled_for_a_group_that_has_another_name_by_now_is_stored_for
     let group = format!("\"{}\"", scene.setup.group);
     let renamed = altered(&scene, &group, &format!("\"{}\"", unique("group")), "");
     let mut worker = crate::support::worker::start(&renamed);
-    scene.stored().await;
+    let both = "select count(*) from partition_offsets where next_offset = 300";
+    eventually("both groups", async || (scene.database.number(both).await == 2).then_some(())).await;
     until_metric(&worker, "ledgerline_spool_segments", |segments| segments == 0.0).await;
     assert!(worker.stop().await.success());
-    let both = "select count(*) from partition_offsets where next_offset = 300";
-    assert_eq!(scene.database.number(both).await, 2);
     assert_eq!(scene.database.number("select count(*) from odds").await, 600);
 }
 

@@ -144,11 +144,13 @@ async fn a_restored_file_may_be_read_by_whom_a_new_one_may_be() {
     let restored = Database::sqlite();
     on(&setup, &restored).must(&["db", "restore", &backup]);
     assert_eq!(mode(&restored), mode(&database), "as the product makes it");
-    let guarded = Database::sqlite();
-    let empty = std::fs::File::create(file(&guarded)).expect("a file");
-    empty.set_permissions(Permissions::from_mode(0o600)).expect("its owner's");
-    on(&setup, &guarded).must(&["db", "restore", &backup]);
-    assert_eq!(mode(&guarded), 0o600, "as somebody made it");
+    for made in [0o600, 0o662] {
+        let chosen = Database::sqlite();
+        let empty = std::fs::File::create(file(&chosen)).expect("a file");
+        empty.set_permissions(Permissions::from_mode(made)).expect("somebody's choice");
+        on(&setup, &chosen).must(&["db", "restore", &backup]);
+        assert_eq!(mode(&chosen), made, "as somebody made it, whatever the umask");
+    }
 }
 
 /// Paths of all fields, each once.

@@ -19,7 +19,7 @@ pub async fn run(world: &World, span: Duration) {
 }
 
 /// What happens to the database first: where the workers have spools, one of the faults that are about them, in turns.
-fn first(world: &World) -> Option<Fault> {
+pub fn first(world: &World) -> Option<Fault> {
     match world.spools? {
         Spools::Small => Some(Fault::SpoolFull),
         Spools::Large => {

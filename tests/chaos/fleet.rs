@@ -235,13 +235,14 @@ impl Fleet {
     /// Puts so much beside what is in a spool that a few batches fill it. Its worker does not run.
     #[expect(clippy::disallowed_methods, reason = "the file is filled from outside")]
     pub fn fill_spool(&self, index: usize) {
-        let Ok(mut spool) = SqliteConnection::establish(&self.spool(index).to_string_lossy()) else { return };
+        let mut spool = SqliteConnection::establish(&self.spool(index).to_string_lossy()).expect("a spool");
         let (most, left) = ((Spools::Small as u32) << 8, 32); // pages of 4 KiB
-        let _ = spool.batch_execute(&format!(
+        let filled = spool.batch_execute(&format!(
             "create table if not exists ballast (bytes blob); \
              insert into ballast select zeroblob(({most} - {left} - page_count) * 4096) from pragma_page_count \
              where page_count < {most} - {left}"
         ));
+        filled.expect("nobody else has it");
     }
 
     fn spool(&self, index: usize) -> PathBuf {
@@ -251,7 +252,7 @@ impl Fleet {
     /// What still waits in the workers' spools although the database has everything, after they have ended.
     pub fn left_in_spools(&self) -> Vec<String> {
         let configs: Vec<PathBuf> = self.slots().iter().map(|slot| slot.config.clone()).collect();
-        let spooled = |index: &usize| self.spool(*index).exists();
+        let spooled = |index: &usize| *index < WORKERS || self.spool(*index).exists();
         let left =
             configs.iter().enumerate().filter(|(index, _)| spooled(index)).filter_map(|(index, config)| {
                 let output = command(config).args(["drain", "--json"]).output().expect("the command runs");

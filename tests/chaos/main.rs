@@ -1,5 +1,5 @@
 //! `make chaos`: the whole product on real Kafka and real PostgreSQL while both, and the workers, and the ways between them, fail
-//! in an order that one seed decides; and then the question whether every record is stored exactly once. `make test` runs four
+//! in an order that one seed decides; and then the question whether every record is stored exactly once. `make test` runs five
 //! short seeds of it. It knows the product from outside: its binary, its tables, its logs.
 //!
 //! What must stay true: nothing of the product's code is used here, or the checker would share its mistakes.
@@ -34,9 +34,9 @@ use producers::Producers;
 use report::Outcome;
 use world::{Servers, World};
 
-/// What `make test` runs. These four draw nearly all of the faults between them in that time; each begins with one that concerns
-/// spools, and all four begin differently.
-const SHORT: [u64; 4] = [646, 590, 45, 619];
+/// What `make test` runs. These draw all of the faults between them in that time; the first four begin with one that concerns spools,
+/// each with another, and the workers of the last have none.
+const SHORT: [u64; 5] = [646, 590, 45, 619, 3556];
 const SHORT_SECONDS: u64 = 25;
 /// Records per second, all producers together; two slow cores keep up with it.
 const PER_SECOND: u32 = 800;
@@ -103,6 +103,13 @@ async fn every_record_is_stored_exactly_once_whatever_fails() {
     );
 }
 
+/// The fault that the seed is there for, where it could not be done. In seeds of luck the broker may be in its way.
+fn left_out(world: &World) -> Option<String> {
+    let first = driver::first(world).filter(|_| SHORT.contains(&world.seed))?;
+    let done = world.done.lock().expect("the tally").contains_key(&first);
+    (!done).then(|| format!("nothing was seen of {first:?}, which this seed begins with"))
+}
+
 /// One seed, from an empty database to the verdict.
 async fn run(servers: &Arc<Servers>, seed: u64, span: Duration) -> Outcome {
     let world = World::start(servers, seed).await;
@@ -122,6 +129,7 @@ async fn run(servers: &Arc<Servers>, seed: u64, span: Duration) -> Outcome {
         ));
     }
     let mut violations = std::mem::take(&mut *world.fleet.unasked.lock().expect("the ends"));
+    violations.extend(left_out(&world));
     if recovery.is_none() {
         violations
             .push(format!("I10: still behind {RECOVERY:?} after the last fault: {}", standing(&world).await));

@@ -264,6 +264,12 @@ async fn a_step_that_takes_long_is_not_ended_by_the_time_outs_of_the_role() {
         let holder = connect(&lab.database.url).await;
         lab.database.change(short).await;
         let mut upkeep = upkeep(lab).await;
+        let idle = "select count(*) from pg_stat_activity where datname = current_database() and state = 'idle' \
+                    and query like 'select pg_try_advisory_lock%' and clock_timestamp() - state_change > interval '2500 ms'";
+        eventually("a session idle for longer than the role may", async || {
+            (lab.database.number(idle).await == 1).then_some(())
+        })
+        .await;
         holder.batch_execute("begin; lock table odds in share update exclusive mode").await.expect("held");
         let step = UpkeepStep::VacuumTable { table: "odds".into() };
         let error = upkeep.run(&step).await.expect_err("it gives up").to_string();

@@ -282,7 +282,7 @@ pub async fn drain(
     let mut not_moved = Vec::new();
     for (held, standing) in found {
         let Standing::GoesOn { at, reach } = *standing else { continue };
-        if told.load(Relaxed) {
+        if told.load(Relaxed) || stand_in.outage.is_on() {
             break;
         }
         let problem = match config.kind_of(&held.lineage.topic) {

@@ -45,7 +45,7 @@ impl Outage {
     /// The database is known to be away.
     pub fn begin(&self) {
         let after_ms = self.after.as_millis();
-        tracing::warn!(after_ms, "the database stays away: batches go to the spool");
+        tracing::warn!(after_ms, "the database stays away: the spool stands in for it");
         self.set(true);
     }
 

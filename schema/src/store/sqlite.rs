@@ -29,9 +29,10 @@ const SETTINGS: &str = "pragma busy_timeout = 10000; pragma journal_mode = wal; 
 const READ_SETTINGS: &str = "pragma busy_timeout = 10000; pragma query_only = on;";
 
 /// The first writer takes the file until it closes it; a commit is on the disk, because Kafka may have deleted its records since.
-const SPOOL_SETTINGS: &str = "pragma busy_timeout = 2000; pragma locking_mode = exclusive; pragma page_size = 4096; \
-                              pragma auto_vacuum = incremental; pragma journal_mode = wal; pragma synchronous = full; \
-                              pragma foreign_keys = on;";
+const SPOOL_SETTINGS: &str = "pragma busy_timeout = 2000; pragma locking_mode = exclusive; pragma journal_mode = wal; \
+                              pragma synchronous = full; pragma foreign_keys = on;";
+/// Of a file that is not there yet. They write, and what is in a spool can be read although its disk is full.
+const NEW_SPOOL_SETTINGS: &str = "pragma page_size = 4096; pragma auto_vacuum = incremental;";
 const PAGES_PER_MIB: u64 = 256;
 
 impl SqliteManager {
@@ -65,7 +66,11 @@ impl bb8::ManageConnection for SqliteManager {
             let text = format!("folder {} does not exist", folder.display());
             return Err(Fault::SetUp(SetUpFailure::Unreachable, text));
         }
+        let is_new = std::fs::metadata(&self.path).map_or(true, |file| file.len() == 0);
         let mut conn = AsyncSqlite::establish(&self.path).await.map_err(failed)?;
+        if is_new && self.keeps == Keeps::Segments {
+            conn.batch_execute(NEW_SPOOL_SETTINGS).await.map_err(failed)?;
+        }
         conn.batch_execute(&self.settings).await.map_err(failed)?;
         Ok(Session { keeps: self.keeps, ..Session::new(conn, self.cached_selections) })
     }

@@ -5,14 +5,22 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// How long a server under load takes to notice that a process is gone, and rather more.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
-/// All that the session holds; to be run by whoever has had a turn.
+/// How long a command waits at its end for a server that does not answer any more.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// All that the session holds; for [`given_back`].
 pub(super) const GIVE_BACK: &str = "select pg_advisory_unlock_all()";
+
+/// Lets the next one in. Where the server does not answer, it does so by itself when it misses the connection.
+pub(super) async fn given_back(asked: impl Future) {
+    let _ = timeout(GOODBYE, asked).await;
+}
 
 /// Asks for the turn until it is there; `false`: somebody else is at work. A lock that waits on the server will not do: its
 /// statement has a snapshot, the rebuild of an index waits for all snapshots, and each would wait for the other.

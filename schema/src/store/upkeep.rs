@@ -238,7 +238,7 @@ impl Upkeep {
         let backend: Backend =
             diesel::sql_query("select pg_backend_pid() as pid").get_result(c).await.ok()?;
         let url = config.resolved_url().ok()?;
-        let manager = PostgresManager::new(config, url.expose_secret(), Access::Read).ok()?;
+        let manager = PostgresManager::new(config, url.expose_secret(), Access::Write).ok()?; // the same server
         Some(UpkeepWatch { conn: manager.dedicated().await.ok()?, pid: backend.pid })
     }
 
@@ -255,10 +255,10 @@ impl Upkeep {
         Ok(start.elapsed())
     }
 
-    /// Lets the next one in. Where the server does not answer, it does so by itself when it misses the connection.
+    /// Lets the next one in.
     pub async fn end(self) {
         if let Place::Postgres(mut c) = self.place {
-            let _ = c.batch_execute(GIVE_BACK).await;
+            turn::given_back(c.batch_execute(GIVE_BACK)).await;
         }
     }
 }

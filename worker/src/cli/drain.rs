@@ -33,7 +33,7 @@ pub struct DrainArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// The spool is not there, or it or the database cannot be had. What was moved until then is.
+/// The spool is not there, or it or the database cannot be had, or the database stays away meanwhile. What was moved until then is.
 pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
     let file = &config.store.spool_file;
     let place = std::path::absolute(file).unwrap_or_else(|_| file.clone());
@@ -59,6 +59,7 @@ pub async fn drain(config: &Config, args: DrainArgs) -> anyhow::Result<Ending> {
         not_moved = drain::drain(&config, &stand_in, &store, &found, &told) => not_moved?,
         () = until_told => Vec::new(),
         () = tell_progress(&stand_in, args.json) => Vec::new(),
+        () = stand_in.outage.watch(|| {}) => Vec::new(),
     };
     not_moved.iter().for_each(|problem| tell(format_args!("not moved: {problem}")));
     let mut left = drain::look(&stand_in, &store, Stored::Dropped).await?;

@@ -20,9 +20,9 @@ use super::super::libpq::Libpq;
 use super::super::postgres::{Access, PostgresManager};
 use super::super::turn::{self, GIVE_BACK};
 use super::super::{Conn, DatabaseConfig, Store};
+use super::PATIENT;
 use super::copy::{CopiedTable, SAME_TEXT, listed, refused};
 use super::sqlite::file_of;
-use super::{BackupSource, PATIENT, PostgresSnapshot};
 
 /// A database to restore into, of either kind.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl RestoreTarget {
             None => {
                 let manager = PostgresManager::new(config, url.expose_secret(), Access::Write)?;
                 let store = Store::connect(config).await?;
-                let target = PostgresTarget { config: config.clone(), manager, store, reserved: None };
+                let target = PostgresTarget { manager, store, reserved: None };
                 Ok(Self::Postgres(Box::new(target)))
             }
         }
@@ -67,7 +67,7 @@ impl RestoreTarget {
     pub async fn release(&mut self) {
         let Self::Postgres(target) = self else { return };
         if let Some(client) = target.reserved.take() {
-            let _ = client.batch_execute(GIVE_BACK).await; // else the server does it when it misses the connection
+            turn::given_back(client.batch_execute(GIVE_BACK)).await;
         }
     }
 
@@ -103,7 +103,6 @@ async fn found(store: &Store) -> Result<Vec<String>, StoreError> {
 
 /// A database of a PostgreSQL server to restore into.
 pub struct PostgresTarget {
-    config: DatabaseConfig,
     manager: PostgresManager,
     store: Store,
     /// The connection that holds the lock of restores; the lock ends with it.
@@ -198,15 +197,15 @@ impl PostgresTarget {
         Ok(())
     }
 
-    /// Counts what it holds now.
+    /// Counts what it holds now; on the server that was written to, for a standby may not have it yet.
     ///
     /// # Errors
     /// It did not answer.
     pub async fn census(&self) -> Result<Census, StoreError> {
-        match BackupSource::open(&self.config).await? {
-            BackupSource::Postgres(mut snapshot) => PostgresSnapshot::census(&mut snapshot).await,
-            BackupSource::Sqlite(_) => Err(StoreError::Rejected("not a server".into())),
-        }
+        let mut c = self.manager.dedicated().await?;
+        c.batch_execute(PATIENT).await?;
+        c.batch_execute("set statement_timeout = 0; begin isolation level repeatable read read only").await?;
+        census::take(&mut Conn::Postgres(&mut c)).await
     }
 }
 

@@ -3,7 +3,7 @@
 //! What must stay true: spooling of a partition goes on where that ends which follows the database's position without a gap.
 
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 
 use super::super::claim::{Lineage, intern_lineage, lock_position};
@@ -20,6 +20,9 @@ use crate::time::UtcMicros;
 
 /// What a segment takes besides its bytes, on the high side.
 const BESIDES: i64 = 64 << 10;
+/// So much of the disk is left alone: what leaves a spool is written down, too, in a log of 4 MiB that then goes into the file. On a
+/// disk that is full to the last byte nothing could ever leave.
+const SPARE: u64 = 16 << 20;
 
 /// The body of a spool's transaction: the batch as it came, and its position. What its records are worth is decided where all
 /// others are: nothing of it is judged here, and no budget is used up.
@@ -65,24 +68,52 @@ pub(in super::super) async fn keep_in_tx(
     })
 }
 
-/// Refuses what the file's bound leaves no room for: SQLite would, too, but ends the transaction by itself and so hides why.
+/// Refuses what the file's bound or the disk leaves no room for: SQLite would, too, but ends the transaction by itself and so hides why.
 async fn leave_room(c: &mut AsyncSqlite, bytes: usize) -> Result<(), StoreError> {
     let query = diesel::sql_query(
-        "select (m.max_page_count - p.page_count + f.freelist_count) * s.page_size as bytes \
-         from pragma_max_page_count m, pragma_page_count p, pragma_freelist_count f, pragma_page_size s",
+        "select (m.max_page_count - p.page_count + f.freelist_count) * s.page_size as bytes, d.file \
+         from pragma_max_page_count m, pragma_page_count p, pragma_freelist_count f, pragma_page_size s, pragma_database_list d \
+         where d.name = 'main'",
     );
-    let rows: Vec<Room> = query.load(c).await?;
-    let room = rows.iter().map(|room| room.bytes).sum::<i64>();
-    if i64::try_from(bytes).is_ok_and(|bytes| bytes + BESIDES <= room) {
-        return Ok(());
+    let Room { bytes: room, file } = query.get_result(c).await?;
+    // A disk that does not tell is SQLite's to refuse.
+    let free =
+        rustix::fs::statvfs(&*file).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    has_room(bytes, room, free).map_err(|why| StoreError::Rejected(why.into()))
+}
+
+/// Whether a segment of so many bytes fits into a file that may grow by `room`, on a disk with `free` bytes.
+fn has_room(bytes: usize, room: i64, free: u64) -> Result<(), &'static str> {
+    if !i64::try_from(bytes).is_ok_and(|bytes| bytes + BESIDES <= room) {
+        return Err("the spool is full");
     }
-    Err(StoreError::Rejected("the spool is full".into()))
+    // A page is written twice, into the log and into the file.
+    if (bytes as u64).saturating_mul(2).saturating_add(SPARE) > free {
+        return Err("the disk of the spool is full, but for what it takes to empty the spool");
+    }
+    Ok(())
 }
 
 #[derive(QueryableByName)]
 struct Room {
     #[diesel(sql_type = BigInt)]
     bytes: i64,
+    #[diesel(sql_type = Text)]
+    file: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_needs_room_in_the_file_and_on_the_disk() {
+        let (kib, mib) = (1_i64 << 10, 1_u64 << 20);
+        assert_eq!(has_room(100 << 10, 164 * kib, 20 * mib), Ok(()));
+        assert_eq!(has_room(100 << 10, 163 * kib, 20 * mib), Err("the spool is full"));
+        assert!(has_room(100 << 10, 164 * kib, 16 * mib).is_err_and(|why| why.contains("disk")));
+        assert!(has_room(usize::MAX, i64::MAX, u64::MAX).is_err(), "nothing overflows");
+    }
 }
 
 /// Lets spooling of a partition go on for a database that stands at `at`.

@@ -285,11 +285,15 @@ async fn into_file(
 
 /// The file that will be the database: for whoever may read the one that is there, else one that SQLite makes.
 fn unnamed(database: &Path, place: &Path) -> std::io::Result<NamedTempFile> {
-    let mode = match database.metadata() {
-        Ok(there) => there.permissions().mode() & 0o777,
-        Err(_) => 0o644, // less what the umask takes away
-    };
-    tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(place)
+    match database.metadata() {
+        Ok(there) => {
+            let file = tempfile::Builder::new().tempfile_in(place)?;
+            file.as_file().set_permissions(Permissions::from_mode(there.permissions().mode() & 0o777))?;
+            Ok(file)
+        }
+        // The umask takes from these.
+        Err(_) => tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(place),
+    }
 }
 
 fn report(args: &RestoreArgs, manifest: &Manifest, seconds: f64) -> anyhow::Result<()> {
