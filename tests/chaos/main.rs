@@ -34,7 +34,7 @@ use producers::Producers;
 use report::Outcome;
 use world::{Servers, World};
 
-/// What `make test` runs. These draw all of the faults between them in that time; the first four begin with one that concerns spools,
+/// What `make test` runs. These draw nearly all faults between them in that time; the first four begin with one that concerns spools,
 /// each with another, and the workers of the last have none.
 const SHORT: [u64; 5] = [646, 590, 45, 619, 3556];
 const SHORT_SECONDS: u64 = 25;
