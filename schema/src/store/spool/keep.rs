@@ -102,20 +102,6 @@ struct Room {
     file: String,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_segment_needs_room_in_the_file_and_on_the_disk() {
-        let (kib, mib) = (1_i64 << 10, 1_u64 << 20);
-        assert_eq!(has_room(100 << 10, 164 * kib, 20 * mib), Ok(()));
-        assert_eq!(has_room(100 << 10, 163 * kib, 20 * mib), Err("the spool is full"));
-        assert!(has_room(100 << 10, 164 * kib, 16 * mib).is_err_and(|why| why.contains("disk")));
-        assert!(has_room(usize::MAX, i64::MAX, u64::MAX).is_err(), "nothing overflows");
-    }
-}
-
 /// Lets spooling of a partition go on for a database that stands at `at`.
 pub(super) async fn begin(
     c: &mut AsyncSqlite,
@@ -174,4 +160,18 @@ pub(super) async fn ranges(
         .select((segments::from_offset, segments::to_offset));
     let rows: Vec<(i64, i64)> = rows.load(c).await?;
     Ok(joined(&rows, i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_needs_room_in_the_file_and_on_the_disk() {
+        let (kib, mib) = (1_i64 << 10, 1_u64 << 20);
+        assert_eq!(has_room(100 << 10, 164 * kib, 20 * mib), Ok(()));
+        assert_eq!(has_room(100 << 10, 163 * kib, 20 * mib), Err("the spool is full"));
+        assert!(has_room(100 << 10, 164 * kib, 16 * mib).is_err_and(|why| why.contains("disk")));
+        assert!(has_room(usize::MAX, i64::MAX, u64::MAX).is_err(), "nothing overflows");
+    }
 }
