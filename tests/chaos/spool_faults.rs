@@ -96,15 +96,17 @@ async fn stopped(world: &World) -> Option<MutexGuard<'_, Postgres>> {
     Some(postgres)
 }
 
-/// Lets something come into a spool, brings PostgreSQL back over ways that are a little slow, and waits until a worker empties its spool.
+/// Lets something come into a spool, brings PostgreSQL back over ways that are a little slow, and waits until the worker
+/// says that the outage is over: then it empties its spool.
 async fn drains(world: &World, dice: &mut Dice, postgres: &mut Postgres) -> Option<usize> {
     let span = dice.millis(2_000, 4_000);
     let written = seen(world, Spool::is_written).await;
     pass(span).await;
-    ways(world, Mode::Slow(Duration::from_millis(4)));
+    ways(world, Mode::Slow(Duration::from_millis(8)));
     postgres.start_again().await;
-    written?;
-    seen(world, Spool::is_emptied).await
+    let worker = written?;
+    let over = || async { Spool::of(world, worker).await.is_some_and(|spool| !spool.in_use) };
+    within(SEEN, over).await.then_some(worker)
 }
 
 fn ways(world: &World, mode: Mode) {
@@ -151,10 +153,6 @@ impl Spool {
 
     fn is_written(&self) -> bool {
         self.in_use && self.records > 0.0
-    }
-
-    fn is_emptied(&self) -> bool {
-        !self.in_use && self.records > 0.0
     }
 
     fn refuses(&self) -> bool {
